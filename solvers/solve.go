@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,8 +16,8 @@ import (
 )
 
 // Options say how long a run goes on, where it runs and who hears of it. The zero value runs 1,000 iterations on the
-// best device of the machine. Schedules of step sizes are functions of Iterations; without that limit they stay where
-// they begin.
+// best device of the machine. Most schedules of step sizes are functions of Iterations: without that limit they are
+// refused where they are given, and step sizes that are chosen here stay as they are.
 type Options struct {
 	Iterations int // 0: 1,000, or no limit where Time or Calls sets one
 	Seed       uint64
@@ -25,7 +27,7 @@ type Options struct {
 	Device   string
 	Executor *tensor.Executor
 
-	// Stopping rules beside Iterations, see engine.Limits.
+	// Stopping rules beside Iterations, see engine.Limits. What a run took that diverged and was begun again counts.
 	Time      time.Duration // in the algorithm alone
 	Calls     int64         // oracle calls of any kind
 	Tolerance float64       // of the mean hypergradient between two records
@@ -42,12 +44,14 @@ type Options struct {
 	KeepBest bool
 
 	// Record and Progress are called during the run, see engine.Limits. Where step sizes that were chosen here made it
-	// diverge, it is begun again, and they are called for iteration 0 once more.
+	// diverge, it is begun again with a quarter of them, up to four times, and they are called for iteration 0 once
+	// more.
 	Record   func(engine.Progress) error
 	Progress func(done int)
 
 	// Resume, Checkpoint and CheckpointEvery are those of engine.Limits. A run that goes on takes the algorithm's
-	// settings from the snapshot, so that what was chosen once is not chosen again.
+	// settings from the snapshot, so that what was chosen once is not chosen again. Give it the algorithm that it was
+	// begun with: a step size that is 0 there was chosen, and is made smaller where the run diverges.
 	Resume          *engine.Snapshot
 	Checkpoint      func(*engine.Snapshot) error
 	CheckpointEvery time.Duration
@@ -74,7 +78,10 @@ func (r *Result) String() string {
 // Solve runs an algorithm on a problem. It returns an error where the algorithm cannot run (a wrong setting, a problem
 // that it cannot use, the device, a record that could not be written), and where the run diverged; then the result is
 // there too, with the last copy of the state that was finite. A run that ctx ends is no error: see Result.Status.
-func Solve(ctx context.Context, p *problem.Problem, a Algorithm, opt Options) (*Result, error) {
+// Before its first iteration, while step sizes are looked for, there is no run yet, and the error is that of ctx.
+//
+// The functions of the options are called in the caller's goroutine, and waited for where ctx ends meanwhile.
+func Solve(ctx context.Context, p *problem.Problem, a Algorithm, opt Options) (res *Result, err error) {
 	ex, closeDevice := opt.Executor, func() error { return nil }
 	if err := p.Check(); err != nil {
 		return nil, err
@@ -91,16 +98,18 @@ func Solve(ctx context.Context, p *problem.Problem, a Algorithm, opt Options) (*
 		return nil, errors.Join(err, closeDevice())
 	}
 	s := &solve{b: b, opt: opt}
-	res, err := s.run(ctx, a)
 	closeAll := func() error { return errors.Join(s.close(), b.Close(), closeDevice()) }
-	if res != nil && res.Busy { // the device is still in an iteration: nobody waits for it here
-		go func() {
+	defer func() { // also where a function of the options has ended the goroutine
+		if res == nil || !res.Busy {
+			err = errors.Join(err, closeAll())
+			return
+		}
+		go func() { // the device is still in an iteration: nobody waits for it here
 			<-res.Idle
 			closeAll()
 		}()
-		return res, err
-	}
-	return res, errors.Join(err, closeAll())
+	}()
+	return s.run(ctx, a)
 }
 
 // solve is one call of Solve at work.
@@ -125,21 +134,31 @@ const (
 	backOff  = 0.25
 )
 
-func (s *solve) run(ctx context.Context, a Algorithm) (*Result, error) {
-	limits, err := s.limits()
+func (s *solve) run(ctx context.Context, given Algorithm) (*Result, error) {
+	if err := plain(given); err != nil {
+		return nil, err
+	}
+	limits, err := s.limits(given)
 	if err != nil {
 		return nil, err
 	}
-	if r := s.opt.Resume; r != nil && r.Algorithm != a.Name() {
-		return nil, fmt.Errorf("%s cannot go on with a snapshot of %s", a.Name(), r.Algorithm)
-	}
-	if s.opt.Resume != nil && len(s.opt.Resume.Settings) > 0 {
-		if a, err = Decode(a, s.opt.Resume.Settings); err != nil {
-			return nil, err
+	a, before := given, 0 // attempts that diverged
+	var warnings []string
+	if r := s.opt.Resume; r != nil {
+		if r.Algorithm != a.Name() {
+			return nil, fmt.Errorf("%s cannot go on with a snapshot of %s", a.Name(), r.Algorithm)
+		}
+		if len(r.Settings) > 0 {
+			if a, err = Decode(a, r.Settings); err != nil {
+				return nil, err
+			}
+		}
+		if before = r.Attempts; before > 0 {
+			warnings = append(warnings, fmt.Sprintf("what goes on here is attempt %d at the run: those before it "+
+				"diverged with larger step sizes", before+1))
 		}
 	}
-	var warnings []string
-	for attempt := 1; ; attempt++ {
+	for {
 		e, chosen, err := Init(ctx, s.b, a, limits.Iterations, s.opt.Seed)
 		if err != nil {
 			return nil, err
@@ -154,8 +173,8 @@ func (s *solve) run(ctx context.Context, a Algorithm) (*Result, error) {
 		if out.Status != engine.NotFinite {
 			return res, nil
 		}
-		smaller, ok := shrink(a, chosen)
-		if !ok || attempt == attempts || limits.Resume != nil {
+		smaller, ok := shrink(given, chosen)
+		if before++; !ok || before >= attempts {
 			return res, fmt.Errorf("%s on %s: %w", a.Name(), s.b.Name, out.Err())
 		}
 		if err := e.Close(); err != nil { // its memory is wanted for the next one
@@ -164,14 +183,19 @@ func (s *solve) run(ctx context.Context, a Algorithm) (*Result, error) {
 		warnings = append(warnings,
 			fmt.Sprintf("the run diverged after iteration %d and was begun again with step sizes a quarter as large",
 				out.Iterations))
-		a = smaller
+		a, limits.Resume = smaller, nil
+		limits.Earlier = engine.Earlier{Attempts: before, Seconds: out.Seconds, Counts: out.Counts}
 	}
 }
 
-func (s *solve) limits() (engine.Limits, error) {
+func (s *solve) limits(a Algorithm) (engine.Limits, error) {
 	o := s.opt
 	switch {
 	case o.Iterations == 0 && (o.Time > 0 || o.Calls > 0):
+		if schedule, _ := settingOf(reflect.ValueOf(a), "schedule").(engine.Schedule); schedule.Whole() {
+			return engine.Limits{}, fmt.Errorf("%s: the schedule %q follows the number of iterations: give "+
+				"Options.Iterations beside Time and Calls", a.Name(), schedule)
+		}
 		o.Iterations = math.MaxInt32
 	case o.Iterations == 0:
 		o.Iterations = 1000
@@ -207,9 +231,10 @@ func (s *solve) result(out *engine.Outcome, a Algorithm) *Result {
 	if out.Best != nil {
 		from = out.Best
 	}
+	own := func(name string) []float64 { return slices.Clone(from.Arrays[name]) } // the snapshot keeps its own
 	return &Result{
 		Outcome: *out, Algorithm: a,
-		X: s.b.Upper.Start.Like(from.Arrays["x"]), Y: s.b.Lower.Start.Like(from.Arrays["y"]),
-		State: s.b.State.Like(from.Arrays[engine.StateName]),
+		X: s.b.Upper.Start.Like(own("x")), Y: s.b.Lower.Start.Like(own("y")),
+		State: s.b.State.Like(own(engine.StateName)),
 	}
 }

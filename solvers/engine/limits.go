@@ -14,6 +14,8 @@ type Limits struct {
 	Iterations int
 	Time       time.Duration // in the algorithm alone
 	Calls      int64         // oracle calls of any kind: the run ends with the iteration that reaches them
+	// Earlier counts towards Time and Calls. A snapshot to go on from has it in its own numbers.
+	Earlier Earlier
 
 	// Every is the number of iterations between records; 0 records at the end only. Tolerance and Patience are looked
 	// at when a record is made, so that they want Every too.
@@ -46,11 +48,18 @@ type Limits struct {
 	CheckpointEvery time.Duration
 }
 
+// Earlier is what attempts at a run took that diverged, after which it began again.
+type Earlier struct {
+	Attempts int
+	Seconds  float64
+	Counts   problem.Counts
+}
+
 // Progress is where a run stands.
 type Progress struct {
 	Iteration int
-	Seconds   float64 // in the algorithm alone
-	Counts    problem.Counts
+	Seconds   float64        // in the algorithm alone, with those of Limits.Earlier
+	Counts    problem.Counts // with those of Limits.Earlier
 	Engine    *Engine
 }
 
@@ -62,8 +71,8 @@ type Outcome struct {
 	BestValue float64
 	// Iterations done; for NotFinite the iteration (from 1) after which the state was seen not to be finite.
 	Iterations int
-	Seconds    float64
-	Counts     problem.Counts
+	Seconds    float64        // with those of Limits.Earlier
+	Counts     problem.Counts // with those of Limits.Earlier
 	// Busy says that ctx ended while the device was in a long iteration: Last is the copy of an earlier one, and the
 	// executor must not be used before Idle is closed.
 	Busy bool
@@ -108,6 +117,11 @@ func (e *Engine) checkLimits(l Limits) error {
 			"between two", e.spec.Name)
 	case l.Patience > 0 && l.Monitor == nil:
 		return fmt.Errorf("%s: patience wants a Monitor that it waits for", e.spec.Name)
+	case l.Resume != nil && (l.Resume.Iteration < 0 || l.Resume.Recorded < -1 || l.Resume.MovedAt < 0 ||
+		max(l.Resume.Recorded, l.Resume.MovedAt) > l.Resume.Iteration):
+		return fmt.Errorf("%s: the snapshot is of iteration %d, with records at %d and %d: wants an iteration from 0 "+
+			"on, and records that are not after it", e.spec.Name, l.Resume.Iteration, l.Resume.Recorded,
+			l.Resume.MovedAt)
 	case l.Resume != nil && l.Resume.Iteration > l.Iterations:
 		return fmt.Errorf("%s: the snapshot has done %d of %d iterations: there is nothing left to do",
 			e.spec.Name, l.Resume.Iteration, l.Iterations)

@@ -61,9 +61,10 @@ func (e *Engine) Run(ctx context.Context, l Limits) (*Outcome, error) {
 type run struct {
 	*Engine
 	Limits
-	k       int
-	seconds float64
-	counts  problem.Counts
+	k        int
+	seconds  float64
+	counts   problem.Counts
+	attempts int // earlier ones, see Earlier
 
 	best      *Snapshot
 	bestValue float64
@@ -88,11 +89,12 @@ func (r *run) start() error {
 	idle := make(chan struct{})
 	close(idle)
 	r.idle = idle
+	r.seconds, r.counts, r.attempts = r.Earlier.Seconds, r.Earlier.Counts, r.Earlier.Attempts
 	if s := r.Resume; s != nil {
 		if err := r.restore(s); err != nil {
 			return err
 		}
-		r.k, r.seconds, r.counts, r.recorded = s.Iteration, s.Seconds, s.Counts, s.Recorded
+		r.k, r.seconds, r.counts, r.attempts, r.recorded = s.Iteration, s.Seconds, s.Counts, s.Attempts, s.Recorded
 		r.best, r.stale, r.moved, r.movedAt, r.calm = s.Best, s.Stale, s.Moved, s.MovedAt, s.Calm
 		if s.Best != nil {
 			r.bestValue = s.BestValue
@@ -125,7 +127,7 @@ func (r *run) keep() (finite bool, err error) {
 
 // note writes where the loop stands into a snapshot. What it points at is not written to again.
 func (r *run) note(s *Snapshot) {
-	s.Iteration, s.Seconds, s.Counts, s.Recorded = r.k, r.seconds, r.counts, r.recorded
+	s.Iteration, s.Seconds, s.Counts, s.Attempts, s.Recorded = r.k, r.seconds, r.counts, r.attempts, r.recorded
 	s.Best, s.Stale, s.Moved, s.MovedAt, s.Calm, s.BestValue = r.best, r.stale, r.moved, r.movedAt, r.calm, 0
 	if r.best != nil {
 		s.BestValue = r.bestValue

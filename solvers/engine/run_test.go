@@ -402,6 +402,15 @@ func TestLimitsRefuse(t *testing.T) {
 		{engine.Limits{Iterations: 9,
 			Resume: change(func(s *engine.Snapshot) { s.Arrays = map[string][]float64{"x": {math.NaN()}} })},
 			"a start value is NaN or infinite"},
+		{engine.Limits{Iterations: 9, Resume: change(func(s *engine.Snapshot) { s.Iteration = -5 })},
+			"the snapshot is of iteration -5, with records at -1 and 0: wants an iteration from 0 on"},
+		{engine.Limits{Iterations: 9, Resume: change(func(s *engine.Snapshot) { s.Recorded = 6 })},
+			"records at 6 and 0"},
+		{engine.Limits{Iterations: 9, Resume: change(func(s *engine.Snapshot) { s.MovedAt = -1 })}, "at -1 and -1"},
+		{engine.Limits{Iterations: 9, Resume: change(func(s *engine.Snapshot) { s.Moved = []float64{1, 2} })},
+			"the snapshot has 2 elements of x at its last record, which are not those of the state"},
+		{engine.Limits{Iterations: 9, Resume: change(func(s *engine.Snapshot) { s.Best = &engine.Snapshot{} })},
+			`the best state in the snapshot has 0 elements of "x" (it has ); wants 1`},
 	} {
 		_, err := e.Run(context.Background(), c.l)
 		require.ErrorContains(t, err, c.want)

@@ -17,16 +17,17 @@ type ScheduleInfo struct {
 	Name   Schedule
 	About  string
 	Factor func(k, n int) float64
+	Whole  bool // the factor depends on n
 }
 
 // Schedules lists the schedules.
 func Schedules() []ScheduleInfo {
 	return []ScheduleInfo{
-		{"constant", "1", func(int, int) float64 { return 1 }},
-		{"sqrt", "1/√(k+1)", func(k, _ int) float64 { return 1 / math.Sqrt(float64(k+1)) }},
-		{"linear", "1 - k/n", func(k, n int) float64 { return 1 - float64(k)/float64(n) }},
+		{"constant", "1", func(int, int) float64 { return 1 }, false},
+		{"sqrt", "1/√(k+1)", func(k, _ int) float64 { return 1 / math.Sqrt(float64(k+1)) }, false},
+		{"linear", "1 - k/n", func(k, n int) float64 { return 1 - float64(k)/float64(n) }, true},
 		{"cosine", "(1 + cos(πk/n))/2",
-			func(k, n int) float64 { return 0.5 + 0.5*math.Cos(math.Pi*float64(k)/float64(n)) }},
+			func(k, n int) float64 { return 0.5 + 0.5*math.Cos(math.Pi*float64(k)/float64(n)) }, true},
 		{"step", "1, 1/10 from n/2 on, 1/100 from 3n/4 on", func(k, n int) float64 {
 			switch {
 			case 4*k >= 3*n:
@@ -35,11 +36,11 @@ func Schedules() []ScheduleInfo {
 				return 0.1
 			}
 			return 1
-		}},
+		}, true},
 		{"cyclic", "rises from 0 to 1 at n/2 and falls to 0 at n", func(k, n int) float64 {
 			return 1 - math.Abs(2*float64(k)/float64(n)-1)
-		}},
-		{"one-cycle", "rises from 1/25 to 1 at 0.3 n - 1 and falls to 4e-6 at n - 1, along cosines", oneCycle},
+		}, true},
+		{"one-cycle", "rises from 1/25 to 1 at 0.3 n - 1 and falls to 4e-6 at n - 1, along cosines", oneCycle, true},
 	}
 }
 
@@ -67,6 +68,12 @@ func (s Schedule) find() (ScheduleInfo, bool) {
 func (s Schedule) At(k, n int) float64 {
 	row, _ := s.find()
 	return row.Factor(k, n)
+}
+
+// Whole tells whether the factor depends on the number of iterations, so that one must be given.
+func (s Schedule) Whole() bool {
+	row, _ := s.find()
+	return row.Whole
 }
 
 // Check refuses a name that is not in the list; its error names the nearest one.

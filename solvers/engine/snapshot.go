@@ -12,14 +12,18 @@ import (
 )
 
 // Snapshot is where a run stands after a completed iteration: written back, it goes on to the same bits.
+//
+// Whoever stores one to go on later stores all of it. In JSON are the numbers and texts; the vectors, which JSON would
+// make large and slow, are to be stored beside: Arrays, Moved, and the Arrays of Best, where these are there.
 type Snapshot struct {
 	Algorithm string               `json:"algorithm"`
 	Problem   string               `json:"problem"`
 	Iteration int                  `json:"iteration"` // that comes next, counted from 0
 	Seed      uint64               `json:"seed"`
 	Counts    problem.Counts       `json:"counts"`
-	Seconds   float64              `json:"seconds"` // in the algorithm alone
-	Arrays    map[string][]float64 `json:"-"`       // the state by name
+	Seconds   float64              `json:"seconds"`            // in the algorithm alone
+	Attempts  int                  `json:"attempts,omitempty"` // earlier ones, which Counts and Seconds include
+	Arrays    map[string][]float64 `json:"-"`                  // the state by name
 	// Settings are those of the algorithm, also the ones that were chosen for it, as JSON; empty where it has none.
 	Settings json.RawMessage `json:"settings,omitempty"`
 
@@ -77,14 +81,32 @@ func (e *Engine) restore(s *Snapshot) error {
 		return fmt.Errorf("%s on %s with seed %d cannot go on with a snapshot of %s on %s with seed %d",
 			e.spec.Name, e.b.Name, e.spec.Seed, s.Algorithm, s.Problem, s.Seed)
 	}
-	for i, name := range e.names {
-		a, ok := s.Arrays[name]
-		if !ok || len(a) != e.vars[i].Size() {
-			return fmt.Errorf("%s: the snapshot has %d elements of %q (it has %s); wants %d", e.spec.Name, len(a), name,
-				strings.Join(slices.Sorted(maps.Keys(s.Arrays)), ", "), e.vars[i].Size())
-		}
-		if err := e.vars[i].Write(a); err != nil {
+	if err := e.fits("the snapshot", s.Arrays); err != nil {
+		return err
+	}
+	if s.Best != nil {
+		if err := e.fits("the best state in the snapshot", s.Best.Arrays); err != nil {
 			return err
+		}
+	}
+	if x := e.Variable("x"); s.Moved != nil && (x == nil || len(s.Moved) != x.Size()) {
+		return fmt.Errorf("%s: the snapshot has %d elements of x at its last record, which are not those of the state",
+			e.spec.Name, len(s.Moved))
+	}
+	for i, name := range e.names {
+		if err := e.vars[i].Write(s.Arrays[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fits refuses arrays that are not those of the state.
+func (e *Engine) fits(what string, arrays map[string][]float64) error {
+	for i, name := range e.names {
+		if a, ok := arrays[name]; !ok || len(a) != e.vars[i].Size() {
+			return fmt.Errorf("%s: %s has %d elements of %q (it has %s); wants %d", e.spec.Name, what, len(a), name,
+				strings.Join(slices.Sorted(maps.Keys(arrays)), ", "), e.vars[i].Size())
 		}
 	}
 	return nil
