@@ -20,7 +20,8 @@ type Experiment interface {
 	Name() string
 	// Cells are the rows of the table that a configuration stands for, one for each seed.
 	Cells(config any, seeds []uint64) ([]Cell, error)
-	// Run does one cell. When ctx ends it returns within about a tenth of a second, with an error.
+	// Run does one cell. When ctx ends it returns with an error, within about a tenth of a second, or when the batch of
+	// an evaluation that it is in is done.
 	Run(ctx context.Context, env *Env, c Cell) (*Record, error)
 	// Report says how its records are shown.
 	Report() Report
