@@ -58,14 +58,16 @@ func (m BiCGSTAB) Prepare(ex *tensor.Executor, a Matrix) (System, error) {
 			divide := func(a, b, may *tensor.Node) *tensor.Node {
 				return tensor.Where(may, a.Div(tensor.Where(may, b, one)), zero)
 			}
+			unit := scaleOf(ad)
+			scaled := ad.Div(unit)
 			// The first half step; its vector d is p.
-			pivot := tensor.Dot(shadow.Node(), ad)
-			mayFirst := above(pivot, shadow.Node(), ad)
-			step := divide(rho.Node(), pivot, mayFirst)
+			pivot := tensor.Dot(shadow.Node(), scaled)
+			mayFirst := above(pivot, shadow.Node(), scaled)
+			step := divide(rho.Node(), pivot, mayFirst).Div(unit)
 			// The second half step; its vector d is s, which is also the residual.
-			tt, ts := tensor.Dot(ad, ad), tensor.Dot(ad, r)
-			mayOmega := above(ts, ad, r)
-			omega := divide(ts, tt, mayOmega)
+			tt, ts := tensor.Dot(scaled, scaled), tensor.Dot(scaled, r)
+			mayOmega := above(ts, scaled, r)
+			omega := divide(ts, tt, mayOmega).Div(unit)
 			factor := tensor.Where(due, omega, step)
 			v := s.v.Node().Add(s.d.Node().Mul(factor))
 			next := r.Sub(ad.Mul(factor))

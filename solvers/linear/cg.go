@@ -161,12 +161,12 @@ func (c CG) Prepare(ex *tensor.Executor, m Matrix) (System, error) {
 	return s, nil
 }
 
-// scaleOf is the unit that a solve measures in: 1 where b is of ordinary size, else its largest element, so that
-// squares neither overflow nor vanish in float32. The solution is linear in b, so that this changes nothing but
-// rounding.
-func scaleOf(b *tensor.Node) *tensor.Node {
+// scaleOf is the unit that a solve measures a vector in: 1 where it is of ordinary size, else its largest element, so
+// that squares neither overflow nor vanish in float32. A solve has a unit for b, in which the solution is linear, and
+// methods that square or multiply products A d one for them. This changes nothing but rounding.
+func scaleOf(v *tensor.Node) *tensor.Node {
 	const least, most = 0x1p-24, 0x1p40
-	largest := b.Abs().MaxOver()
+	largest := v.Abs().MaxOver()
 	ordinary := tensor.Const(least).Le(largest).Mul(largest.Le(tensor.Const(most)))
 	unusual := tensor.Const(1).Sub(ordinary).Mul(tensor.Const(0).Lt(largest))
 	return tensor.Where(unusual, largest, tensor.Const(1))
@@ -194,12 +194,14 @@ func (s *cgSystem) stepUpdates(a Operator, bound float64) []tensor.Update {
 	v, r, d, rho, active := s.v.Node(), s.r.Node(), s.d.Node(), s.rho.Node(), s.active.Node()
 	zero, one := tensor.Const(0), tensor.Const(1)
 	ad := a(d)
-	curvature := tensor.Dot(d, ad)
-	small := tensor.Dot(d, d).Sqrt().Mul(tensor.Dot(ad, ad).Sqrt()).Scale(bound)
+	unit := scaleOf(ad)
+	image := ad.Div(unit)
+	curvature := tensor.Dot(d, image)
+	small := tensor.Dot(d, d).Sqrt().Mul(tensor.Dot(image, image).Sqrt()).Scale(bound)
 	finite := isFinite(curvature)
 	convex := small.Lt(curvature)
 	ok := active.Mul(finite).Mul(convex)
-	alpha := tensor.Where(ok, rho.Div(curvature), zero)
+	alpha := tensor.Where(ok, rho.Div(curvature).Div(unit), zero)
 	next := tensor.Where(ok, r.Sub(alpha.Mul(ad)), r)
 	rho2 := tensor.Dot(next, next)
 	finite = finite.Mul(isFinite(rho2))

@@ -53,13 +53,15 @@ func (c CG) prepareVariant(ex *tensor.Executor, m Matrix) (System, error) {
 		},
 		step: func(ad *tensor.Node) advance {
 			d, one := s.d.Node(), tensor.Const(1)
-			curvature, size, image := tensor.Dot(d, ad), d.Norm(), ad.Norm()
-			usable := size.Mul(image).Scale(bound).Lt(curvature)
-			alpha := rho.Node().Div(tensor.Where(usable, curvature, one))
+			unit, size := scaleOf(ad), Norm(d)
+			image := ad.Div(unit)
+			curvature, length := tensor.Dot(d, image), image.Norm()
+			usable := size.Mul(length).Scale(bound).Lt(curvature)
+			alpha := rho.Node().Div(tensor.Where(usable, curvature, one)).Div(unit)
 			r := residual.Node().Sub(ad.Mul(alpha))
 			z := precondition(r)
 			rho2 := tensor.Dot(r, z)
-			met := tensor.Concat(0, curvature.Div(tensor.Dot(d, d)).Reshape(1), image.Div(size).Reshape(1))
+			met := tensor.Concat(0, curvature.Div(size).Reshape(1), length.Reshape(1)).Div(size).Mul(unit)
 			return advance{
 				usable: usable, code: codeCurvature, size: r.Norm(), d: z.Add(d.Mul(rho2.Div(rho.Node()))),
 				state: []tensor.Update{

@@ -101,11 +101,10 @@ func (s *denseSystem) Solve(ctx context.Context) (Stats, error) {
 func factorize(a *mat.SymDense, b []float64, roundoff float64) (v []float64, status Status, smallest float64) {
 	n := len(b)
 	zero := make([]float64, n)
-	var eig mat.EigenSym
-	if !eig.Factorize(a, false) {
+	values := eigenvalues(a)
+	if values == nil {
 		return zero, NotFinite, math.NaN()
 	}
-	values := eig.Values(nil)
 	smallest = values[0]
 	small := float64(n) * roundoff * max(-smallest, values[n-1])
 	rhs, out := mat.NewVecDense(n, b), mat.NewVecDense(n, nil)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/floats"
+	"gonum.org/v1/gonum/mat"
 )
 
 // Right-hand sides of any size that float32 holds give the same status and number of steps, and the same solution in
@@ -55,6 +56,59 @@ func TestScales(t *testing.T) {
 		}
 		require.NoError(t, dev.Close())
 	}
+}
+
+// Matrices of any size that the device holds, whose squares overflow or vanish, give the same status and number of
+// steps, and the same solution in their own unit. The smallest eigenvalue is in their unit too.
+func TestScalesOfTheMatrix(t *testing.T) {
+	const n = 6
+	spectrum, b := spread(n, 20), normals(4, n)
+	for _, c := range []struct {
+		dev       device.Device
+		exponents []int
+	}{
+		{ref.New(), []int{-300, -240, -160, -130, 130, 160, 300}}, {cpudevice.New(2), []int{-33, -20, 15, 20, 35}},
+	} {
+		for name, solver := range map[string]linear.Solver{
+			"CG":                 linear.CG{RTol: 1e-5},
+			"CG, preconditioned": linear.CG{RTol: 1e-5, Preconditioner: linear.ExactDiagonal{}},
+			"CG, raised":         linear.CG{RTol: 1e-5, MaxRaises: 1},
+			"dense":              linear.Dense{},
+			"GMRES":              linear.GMRES{RTol: 1e-5},
+			"BiCGSTAB":           linear.BiCGSTAB{RTol: 1e-5, MaxSteps: 60},
+			"MINRES":             linear.MINRES{RTol: 1e-5},
+		} {
+			a := withSpectrum(3, spectrum...)
+			s := prepare(t, c.dev, solver, a)
+			want, first := s.solve(b, nil)
+			require.Equal(t, linear.Converged, first.Status, "%s: %+v", name, first)
+			for _, e := range c.exponents {
+				size := math.Pow(10, float64(e))
+				var scaled mat.Dense
+				scaled.Scale(size, a)
+				s.setMatrix(&scaled)
+				v, st := s.solve(b, nil)
+				require.Equal(t, first.Status, st.Status, "%s at 1e%d: %+v", name, e, st)
+				require.InDelta(t, first.Steps, st.Steps, 1, "%s at 1e%d", name, e)
+				floats.Scale(size, v)
+				require.InDeltaSlice(t, want, v, 1e-3*floats.Norm(want, 2), "%s at 1e%d", name, e)
+				if !math.IsNaN(first.SmallestEigenvalue) {
+					require.InEpsilon(t, first.SmallestEigenvalue, st.SmallestEigenvalue/size, 1e-3, "%s at 1e%d",
+						name, e)
+				}
+			}
+		}
+		require.NoError(t, c.dev.Close())
+	}
+}
+
+// The eigenvalues of a matrix are found beside a block that is nothing next to the rest.
+func TestDenseWithATinyBlock(t *testing.T) {
+	a := diagonal(1, 2e-130, 2e-130, 3)
+	a.SetSym(1, 2, 1e-130)
+	_, st := prepare(t, float64s(t), linear.Dense{}, a).solve([]float64{1, 1, 1, 1}, nil)
+	require.Equal(t, linear.Breakdown, st.Status)
+	require.InDelta(t, 0, st.SmallestEigenvalue, 1e-120)
 }
 
 // Every solver gives the same on a simulated card, which reads the stop flag late, as on the processor.
