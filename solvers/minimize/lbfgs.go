@@ -127,8 +127,9 @@ func newHistory(s *Minimizer, memory, n int) *history {
 		return []tensor.Update{{Var: h.figures, Value: figures(d, c)}}
 	})
 	h.push = sc.Compile("l-bfgs push", func() []tensor.Update {
-		d, c, sd := step(), change(), h.figures.Node().Slice(0, 0, 1)
-		return append(h.shifted(d, c), tensor.Update{Var: h.Scale, Value: sd.Reshape().Div(tensor.Dot(c, c))})
+		curvature, size := h.figures.Node().Slice(0, 0, 1).Reshape(), h.figures.Node().Slice(0, 2, 3).Reshape()
+		return append(h.shifted(step(), change()),
+			tensor.Update{Var: h.Scale, Value: curvature.Div(size).Div(size)}) // size² may be no number
 	})
 	h.next = sc.Compile("l-bfgs direction", func() []tensor.Update {
 		return []tensor.Update{{Var: s.along, Value: h.Apply(s.down.Node())}, {Var: h.y, Value: s.y.Node()},
@@ -156,8 +157,8 @@ func (h *history) compileTowards(f func(y *tensor.Node) *tensor.Node, o Towards)
 	h.aim = sc.Compile("l-bfgs aim", func() []tensor.Update {
 		y := h.s.y.Node()
 		e := h.Apply(tensor.Grad(o.F(y), y)[0])
-		size := e.Norm()
-		length := y.Sub(h.y.Node()).Norm().Div(tensor.Where(tensor.Const(0).Lt(size), size, tensor.Const(1)))
+		size := linear.Norm(e)
+		length := linear.Norm(y.Sub(h.y.Node())).Div(tensor.Where(tensor.Const(0).Lt(size), size, tensor.Const(1)))
 		return []tensor.Update{{Var: h.toward, Value: e.Mul(length)}}
 	})
 	h.tryToward = sc.Compile("l-bfgs toward", func() []tensor.Update {
@@ -173,7 +174,8 @@ func (h *history) compileTowards(f func(y *tensor.Node) *tensor.Node, o Towards)
 
 // figures are those of a pair that decide whether it is kept.
 func figures(step, change *tensor.Node) *tensor.Node {
-	return tensor.Concat(0, tensor.Dot(step, change).Reshape(1), step.Norm().Reshape(1), change.Norm().Reshape(1))
+	return tensor.Concat(0, tensor.Dot(step, change).Reshape(1), linear.Norm(step).Reshape(1),
+		linear.Norm(change).Reshape(1))
 }
 
 // Pairs are what L-BFGS has kept after Run, the last step included: an estimate of the inverse Hessian at the

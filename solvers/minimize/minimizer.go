@@ -103,9 +103,9 @@ func (m *Minimizer) number(name string) *tensor.Variable { return m.scope.Number
 func (m *Minimizer) compile(f objective, set problem.Set, also ...tensor.Update) (*Minimizer, error) {
 	sc, y := m.scope, m.y.Node()
 	atPoint := func(g *tensor.Node) []tensor.Update {
-		norm := g.Norm()
+		norm := linear.Norm(g)
 		if set != nil {
-			norm = set.Project(y.Sub(g), problem.Batch{}).Sub(y).Norm()
+			norm = linear.Norm(set.Project(y.Sub(g), problem.Batch{}).Sub(y))
 		}
 		return append([]tensor.Update{{Var: m.down, Value: g.Neg()}, {Var: m.norm, Value: norm}}, also...)
 	}

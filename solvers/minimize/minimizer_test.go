@@ -180,3 +180,31 @@ func TestDescentEnds(t *testing.T) {
 	_, err = minimize.GradientDescent{MaxSteps: 1}.Prepare(ex, func(y *tensor.Node) *tensor.Node { return y }, 3)
 	require.Error(t, err)
 }
+
+// A function whose gradient has a square that float32 does not hold, large or small, is minimized as any other.
+func TestDescentOfAnySize(t *testing.T) {
+	dev := cpudevice.New(2)
+	ex := tensor.NewExecutor(dev)
+	for _, size := range []float64{1e-25, 1, 1e25} {
+		for name, m := range map[string]preparer{
+			"newton":           minimize.Newton{Tol: 1e-6, MaxSteps: 20},
+			"l-bfgs":           minimize.LBFGS{Tol: 1e-6, MaxSteps: 100},
+			"gradient descent": minimize.GradientDescent{Tol: 1e-6, MaxSteps: 100},
+		} {
+			s := prepare(t, ex, m, func(y *tensor.Node) *tensor.Node {
+				off := y.AddConst(-3)
+				return off.Square().Mul(tensor.Iota(0, 2).ToReal().AddConst(1)).Sum().Scale(size)
+			}, 2)
+			require.NoError(t, s.Y().Write([]float64{0.5, 0.25}))
+			got, err := s.RunTo(context.Background(), 1e-5*size)
+			require.NoError(t, err)
+			y, err := s.Y().Read()
+			require.NoError(t, err)
+			require.True(t, got.Status.Good(), "%s at %g: %+v", name, size, got)
+			require.InDeltaSlice(t, []float64{3, 3}, y, 1e-4, "%s at %g: %+v", name, size, got)
+			require.NoError(t, s.Close())
+		}
+	}
+	require.NoError(t, ex.Close())
+	require.NoError(t, dev.Close())
+}
