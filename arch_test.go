@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 		"tensor"},
 	"solvers/attack":     {"solvers/problem", "models", "models/params", "tensor"},
 	"solvers/engine":     {"solvers/problem", "models/params", "tensor"},
-	"solvers/problem":    {"models/params", "tensor", "device/open"},
+	"solvers/problem":    {"solvers/linear", "models/params", "tensor", "device/open"},
 	"solvers/linear":     {"tensor"},
 	"solvers/robust":     {"solvers/engine", "solvers/problem", "models", "models/params", "tensor"},
 	"solvers/solvertest": {"solvers/problem", "tensor"},

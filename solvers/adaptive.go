@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"bilevel/solvers/engine"
+	"bilevel/solvers/linear"
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
 )
@@ -36,7 +37,7 @@ func adaptiveStep(name string) engine.Phase {
 			x, y, v, zeta := s.Get("x"), s.Get("y"), s.Get("v"), it.Batch("upper")
 			g, f := it.Lower(x, y, it.Batch("lower")), it.Upper(x, y, zeta)
 			slope, zero := f.GradX().Sub(g.Cross(v)), tensor.Const(0)
-			size, length := slope.Norm(), s.Get("length").Reshape()
+			size, length := linear.Norm(slope), s.Get("length").Reshape()
 			first := it.Rate("outer").Scale(math.Sqrt(float64(x.Size()))).Div(size)
 			length = tensor.Where(length.Eq(zero), tensor.Where(zero.Lt(size), first, zero), length)
 			s.Set("x", it.Project(problem.Upper, x.Sub(length.Mul(slope)), zeta))

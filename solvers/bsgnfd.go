@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"bilevel/solvers/engine"
+	"bilevel/solvers/linear"
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
 )
@@ -52,7 +53,7 @@ func (a BSGNFD) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 		x, y, xi, zeta := s.Get("x"), s.Get("y"), it.Batch("lower"), it.Batch("upper")
 		f := it.Upper(x, y, zeta)
 		along := func(d *tensor.Node, of func(*problem.Point) *tensor.Node) *tensor.Node {
-			size := d.Norm()
+			size := linear.Norm(d)
 			some := tensor.Const(0).Lt(size)
 			e := tensor.Where(some, tensor.Const(epsilon).Div(size), tensor.Const(0))
 			there := of(it.Lower(x, y.Add(e.Mul(d)).StopGradient(), xi))

@@ -305,7 +305,7 @@ func (m *probe) lag(system linear.System, at func(problem.Side) *problem.Point, 
 	rhs, solution := system.RHS(), system.Solution().Node()
 	vector := func(name string) *tensor.Variable { return m.scope.Variable("probe "+name, tensor.Real, y.Size()) }
 	moveY, moveV, s, size := vector("move of y"), vector("move of v"), vector("lag of y"), m.scope.Number("probe lag")
-	unit := func() *tensor.Node { return direction.Node().Div(direction.Node().Norm()) }
+	unit := func() *tensor.Node { return direction.Node().Div(linear.Norm(direction.Node())) }
 	// along is the derivative of ∇xF - C v and ∇yF - H v, with v held constant, along directions in x (nil: none) and
 	// in y.
 	along := func(inX, inY *tensor.Node) (p, q *tensor.Node) {
@@ -336,12 +336,12 @@ func (m *probe) lag(system linear.System, at func(problem.Side) *problem.Point, 
 		m.program("the lag of the direction", func() []tensor.Update {
 			p, _ := along(nil, s.Node())
 			off := at(problem.Lower).Cross(solution).Sub(p)
-			return []tensor.Update{{Var: size, Value: off.Norm()}, {Var: direction, Value: off}}
+			return []tensor.Update{{Var: size, Value: linear.Norm(off)}, {Var: direction, Value: off}}
 		}),
 	}
 	curvature := m.program("the curvature of the gap", func() []tensor.Update {
 		c := at(problem.Lower).Cross(solution)
-		return []tensor.Update{{Var: size, Value: c.Norm()}, {Var: direction, Value: c}}
+		return []tensor.Update{{Var: size, Value: linear.Norm(c)}, {Var: direction, Value: c}}
 	})
 	powers := func(programs ...*tensor.Function) func() (float64, error) {
 		return func() (float64, error) {

@@ -157,12 +157,12 @@ func (t *toSolve) prepare(e *engine.Engine) error {
 		f := at(problem.Upper, y)
 		fy := f.GradY()
 		return []tensor.Update{{Var: t.b, Value: fy}, {Var: t.system.RHS(), Value: fy},
-			{Var: t.upper, Value: f.Value().Reshape()}, {Var: t.weight, Value: v.Node().Norm()}}
+			{Var: t.upper, Value: f.Value().Reshape()}, {Var: t.weight, Value: linear.Norm(v.Node())}}
 	})
 	t.residual = sc.Compile("residual", func() []tensor.Update {
 		r := t.b.Node().Sub(hv(v.Node()))
-		return []tensor.Update{{Var: t.system.RHS(), Value: r}, {Var: t.size, Value: r.Norm()},
-			{Var: t.whole, Value: t.b.Node().Norm()}}
+		return []tensor.Update{{Var: t.system.RHS(), Value: r}, {Var: t.size, Value: linear.Norm(r)},
+			{Var: t.whole, Value: linear.Norm(t.b.Node())}}
 	})
 	t.add = sc.Compile("correction", func() []tensor.Update {
 		return []tensor.Update{{Var: v, Value: v.Node().Add(t.system.Solution().Node())}}
@@ -177,7 +177,7 @@ func (t *toSolve) measure(p *problem.Bound, sc *tensor.Scope) error {
 		p.Lower.Start.Size())
 	f := sc.Compile("first gradient", func() []tensor.Update {
 		at := p.Oracle().At(problem.Lower, x.Node(), y.Node(), p.All(problem.Lower), params.TrainFrozen, nil)
-		return []tensor.Update{{Var: t.size, Value: at.GradY().Norm()}}
+		return []tensor.Update{{Var: t.size, Value: linear.Norm(at.GradY())}}
 	})
 	err := cmp.Or(sc.Err(), x.Write(p.Upper.Start.Flat), y.Write(p.Lower.Start.Flat))
 	if err != nil {

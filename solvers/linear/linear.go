@@ -193,9 +193,9 @@ func (s Status) String() string { return statusTexts.Name(uint8(s)) }
 func (s Status) Advice() string { return statusTexts.Advice(uint8(s)) }
 
 // Norm is the Euclidean norm of a vector, also where the squares of its elements overflow or vanish: the elements are
-// divided by a number of the size of the largest one first.
+// divided by a number of the size of the largest one first, which its derivative does not see.
 func Norm(n *tensor.Node) *tensor.Node {
-	scale := scaleOf(n)
+	scale := scaleOf(n).StopGradient()
 	return n.Div(scale).Norm().Mul(scale)
 }
 

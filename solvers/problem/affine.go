@@ -8,6 +8,7 @@ import (
 	"bilevel/models/params"
 	"bilevel/tensor"
 
+	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/mat"
 )
 
@@ -27,16 +28,27 @@ func NewAffine(rows *mat.Dense, target []float64) (Affine, error) {
 	if len(target) != m {
 		return Affine{}, fmt.Errorf("problem: %d equations with %d right-hand sides", m, len(target))
 	}
+	// Rows of length 1 tell rows that depend on each other from rows of different sizes.
+	unit, sizes := mat.DenseCopyOf(rows), make([]float64, m)
+	for i := range m {
+		row := unit.RawRowView(i)
+		if sizes[i] = floats.Norm(row, 2); sizes[i] > 0 {
+			floats.Scale(1/sizes[i], row)
+		}
+	}
 	var gram mat.SymDense
-	gram.SymOuterK(1, rows)
+	gram.SymOuterK(1, unit)
 	var chol mat.Cholesky
 	if !chol.Factorize(&gram) || chol.Cond() > 1e14 {
 		return Affine{}, fmt.Errorf("problem: the %d equations of an affine set depend on each other: leave out "+
 			"those that follow from others", m)
 	}
-	var half mat.Dense // (EEᵀ)⁻¹E
-	if err := chol.SolveTo(&half, rows); err != nil {
+	var half mat.Dense // (UUᵀ)⁻¹U for the rows U of length 1
+	if err := chol.SolveTo(&half, unit); err != nil {
 		return Affine{}, fmt.Errorf("problem: affine set: %w", err)
+	}
+	for i, size := range sizes {
+		floats.Scale(1/size, half.RawRowView(i))
 	}
 	pinv := mat.NewDense(n, m, nil)
 	pinv.Copy(half.T())

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"bilevel/models/params"
+	"bilevel/solvers/linear"
 	"bilevel/tensor"
 )
 
@@ -44,7 +45,7 @@ func (s Ball) to(z *tensor.Node) *tensor.Node {
 // Project scales what lies outside back to the surface.
 func (s Ball) Project(z *tensor.Node, _ Batch) *tensor.Node {
 	d := s.from(z)
-	norm := d.Norm()
+	norm := linear.Norm(d)
 	outside := tensor.Const(s.Radius).Lt(norm)
 	back := s.to(d.Mul(tensor.Const(s.Radius).Div(norm)))
 	return tensor.Where(outside, back, z)
@@ -55,25 +56,25 @@ const surface = 1e-5
 
 // Free is 1 for every coordinate inside and 0 on the surface, whose normal mixes the coordinates.
 func (s Ball) Free(z *tensor.Node, _ Batch) *tensor.Node {
-	return s.from(z).Norm().Lt(tensor.Const(s.Radius * (1 - surface))).Expand(z.Shape()...)
+	return linear.Norm(s.from(z)).Lt(tensor.Const(s.Radius * (1 - surface))).Expand(z.Shape()...)
 }
 
 // Least is Center - Radius g/|g|, and Center where g is 0.
 func (s Ball) Least(g *tensor.Node, _ Batch) *tensor.Node {
 	s.from(g) // refuses a ball that is not bound
-	norm := g.Norm()
+	norm := linear.Norm(g)
 	return s.to(g.Mul(tensor.Where(tensor.Const(0).Lt(norm), tensor.Const(-s.Radius).Div(norm), tensor.Const(0))))
 }
 
 func (s Ball) Contains(v Values) bool {
-	sum := 0.0
+	norm := 0.0
 	for i, c := range v.Flat {
 		if s.Center != nil {
 			c -= s.Center[i]
 		}
-		sum += c * c
+		norm = math.Hypot(norm, c)
 	}
-	return math.Sqrt(sum) <= s.Radius*(1+1e-6)
+	return norm <= s.Radius*(1+1e-6)
 }
 
 func (s Ball) Check(_ params.Layout, n int) error {

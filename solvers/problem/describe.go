@@ -41,10 +41,8 @@ func (s Simplex) Describe(z *tensor.Node, _ Batch) Description {
 
 // Describe is (|z - c|² - r²)/(2r) <= 0.
 func (s Ball) Describe(z *tensor.Node, _ Batch) Description {
-	d := s.from(z)
-	return Description{
-		Inequality: tensor.Dot(d, d).AddConst(-s.Radius * s.Radius).Scale(0.5 / s.Radius).Reshape(1),
-	}
+	d := s.from(z).Scale(1 / s.Radius) // r² may be no number
+	return Description{Inequality: tensor.Dot(d, d).AddConst(-1).Scale(s.Radius / 2).Reshape(1)}
 }
 
 // Describe is E z - c = 0.

@@ -383,3 +383,38 @@ func twos(n int) []float64 {
 	}
 	return out
 }
+
+// Points whose squares float32 does not hold, large and small: a ball of its own radius, a set of equations whose rows
+// have very different sizes.
+func TestSetsOfAnySize(t *testing.T) {
+	ex := narrow(t)
+	var b problem.Batch
+	for _, c := range []struct{ radius, at float64 }{{1, 1e19}, {1e-25, 1e-25}, {1e25, 1e25}} {
+		s, at := problem.Ball{Radius: c.radius}, []float64{3 * c.at, 4 * c.at}
+		got := compute(t, ex, func() []*tensor.Node {
+			z := vector(t, ex, at)
+			near := z.Scale(0.1 * c.radius / c.at)
+			slope := tensor.Grad(s.Describe(near, b).Inequality.Sum(), near)[0]
+			return []*tensor.Node{s.Project(z, b), s.Least(z, b), s.Free(z, b), s.Free(near, b), slope}
+		})
+		for i, want := range [][]float64{{0.6, 0.8}, {-0.6, -0.8}} {
+			floats.Scale(1/c.radius, got[i])
+			require.InDeltaSlice(t, want, got[i], 1e-6, "radius %g at %g", c.radius, c.at)
+		}
+		require.Equal(t, [][]float64{{0, 0}, {1, 1}}, got[2:4])
+		require.InDeltaSlice(t, []float64{0.3, 0.4}, got[4], 1e-6, "radius %g", c.radius)
+	}
+	require.False(t, problem.Ball{Radius: 1e-200}.Contains(problem.Vector(1e-190, 0)))
+	require.True(t, problem.Ball{Radius: 1e200}.Contains(problem.Vector(9e199, 1e199)))
+	s, err := problem.NewAffine(mat.NewDense(2, 2, []float64{1, 1, 1e-8, -1e-8}), []float64{2, 0})
+	require.NoError(t, err, "the equations do not depend on each other")
+	p := square(problem.Vector(1, 1), problem.Vector(0))
+	p.Lower.Set = s
+	bound, err := p.Bind(ex)
+	require.NoError(t, err)
+	got := compute(t, ex, func() []*tensor.Node {
+		return []*tensor.Node{bound.Set(problem.Lower).Project(vector(t, ex, []float64{5, -7}), b)}
+	})
+	require.InDeltaSlice(t, []float64{1, 1}, got[0], 1e-5)
+	require.NoError(t, bound.Close())
+}
