@@ -52,6 +52,37 @@ func blame(op, detail string) {
 	panic(e)
 }
 
+// nilNode is the BuildError of a nil node that was handed to an operation, where that is what a recovered value comes
+// from: a nil pointer that was followed in this package. It gives other values back as they are.
+func nilNode(recovered any) any {
+	err, ok := recovered.(runtime.Error)
+	if !ok || !strings.Contains(err.Error(), "nil pointer") {
+		return recovered
+	}
+	e := &BuildError{Package: "tensor", Detail: "a node is nil", File: "unknown"}
+	var pcs [64]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
+	panicked := false // the frames above it are those of the recovery
+	for more := true; more; {
+		var f runtime.Frame
+		f, more = frames.Next()
+		in := packageOf(f.Function)
+		switch {
+		case in == "runtime":
+			panicked = true
+		case !panicked:
+		case in == "bilevel/tensor" && !strings.HasSuffix(f.File, "_test.go"):
+			e.Op = f.Function[strings.LastIndex(f.Function, ".")+1:]
+		case e.Op == "":
+			return recovered // of the caller's own
+		default:
+			e.File, e.Line = f.File, f.Line
+			return e
+		}
+	}
+	return e
+}
+
 // packageOf is the import path in the name of a function, such as bilevel/tensor in bilevel/tensor.(*Node).Add.
 func packageOf(function string) string {
 	slash := strings.LastIndex(function, "/") + 1

@@ -178,3 +178,65 @@ func TestCatchLetsOtherPanicsThrough(t *testing.T) {
 	require.PanicsWithValue(t, "other", func() { _ = Catch(func() { panic("other") }) })
 	require.NoError(t, Catch(func() {}))
 }
+
+// A nil node, a nil function and an update that is not whole are wrong calls like others, at every door; what is nil in
+// the caller's own code is not.
+func TestNilNodes(t *testing.T) {
+	ex := newRef(t)
+	v := filled(t, ex, 3)
+	var none *Node
+	some := v.Node()
+	for op, build := range map[string]func() []Update{
+		"Add":    func() []Update { return []Update{{v, none.Add(some)}} },
+		"Mul":    func() []Update { return []Update{{v, some.Mul(none)}} },
+		"Concat": func() []Update { return []Update{{v, Concat(0, some, none)}} },
+		"Grad":   func() []Update { return []Update{{v, Grad(none, some)[0]}} },
+		"Where":  func() []Update { return []Update{{v, Where(some, none, some)}} },
+	} {
+		_, err1 := ex.Compile("nil", build)
+		_, err2 := ex.CompileLoop("nil", build)
+		_, err3 := ex.Estimate("nil", build)
+		for _, err := range []error{err1, err2, err3} {
+			require.ErrorContains(t, err, "tensor: "+op+": a node is nil (")
+			var e *BuildError
+			require.True(t, errors.As(err, &e))
+			require.True(t, strings.HasSuffix(e.File, "errors_test.go"), "%s blames %s", op, e.File)
+		}
+	}
+	for want, build := range map[string]func() []Update{
+		"there is no function that gives the updates": nil,
+		"update 1 has no variable or no value":        func() []Update { return []Update{{v, some}, {v, nil}} },
+		"update 0 has no variable or no value":        func() []Update { return []Update{{nil, some}} },
+	} {
+		_, err := ex.Compile("nil", build)
+		require.ErrorContains(t, err, want)
+		_, err = ex.CompileLoop("nil", build)
+		require.ErrorContains(t, err, want)
+	}
+	var own *struct{ n int }
+	require.Panics(t, func() {
+		_, _ = ex.Compile("own", func() []Update { return []Update{{v, Const(float64(own.n))}} })
+	})
+	require.ErrorContains(t, v.CopyFrom(nil), "no variable to copy from")
+	require.ErrorContains(t, v.CopyFrom(v), "to itself")
+}
+
+// Shapes whose number of elements no int counts are refused, and what the device does not hold is not read.
+func TestShapesThatOverflow(t *testing.T) {
+	ex := newRef(t)
+	const half = 1 << 32
+	column, row := Zeros(half, 1), Zeros(1, half)
+	for op, build := range map[string]func(){
+		"Variable": func() { ex.Variable("v", Real, half, half) },
+		"Expand":   func() { Full(1, 3037000500, 3037000500) },
+		"add":      func() { column.Add(row) },
+		"MatMul":   func() { column.MatMul(row) },
+		"Gather":   func() { Gather(row.Reshape(1, half), IntConst(0).Expand(half)) },
+		"Pad":      func() { column.Pad(1, half, 0) },
+	} {
+		require.ErrorContains(t, Catch(build), "tensor: "+op+": ")
+		require.ErrorContains(t, Catch(build), "has too many elements")
+	}
+	_, err := ex.Variable("v", Real, 1<<30, 1<<20).Read()
+	require.Error(t, err)
+}

@@ -64,13 +64,33 @@ func (ex *Executor) Compile(name string, build func() []Update) (*Function, erro
 	var f *Function
 	var err error
 	caught := Catch(func() {
-		updates = build()
+		updates = built(build)
 		f, err = ex.compile(name, updates)
 	})
 	if err = errors.Join(caught, err); err != nil {
 		return nil, fmt.Errorf("tensor: compile %s: %w", name, err)
 	}
 	return f, nil
+}
+
+// built is what build gives. Updates that are not whole, and nil nodes that build hands to operations, are wrong calls
+// like others.
+func built(build func() []Update) []Update {
+	if build == nil {
+		fail("build", "there is no function that gives the updates (nil)")
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			panic(nilNode(r))
+		}
+	}()
+	updates := build()
+	for i, u := range updates {
+		if u.Var == nil || u.Value == nil {
+			fail("build", "update %d has no variable or no value", i)
+		}
+	}
+	return updates
 }
 
 // passes bring a graph into the form that is fused; each is in a file of its own.
@@ -116,8 +136,6 @@ func (ex *Executor) checkUpdates(updates []Update) ([]*Node, error) {
 	seen := make(map[*Variable]bool)
 	for i, u := range updates {
 		switch {
-		case u.Var == nil || u.Value == nil:
-			return nil, fmt.Errorf("update %d has no variable or no value", i)
 		case u.Var.ex != ex:
 			return nil, fmt.Errorf("variable %s belongs to another executor, or has been freed", u.Var.name)
 		case u.Var.typ == Byte:

@@ -32,6 +32,7 @@ func broadcast(op string, nodes ...*Node) []int {
 			}
 		}
 	}
+	checkShape(op, shape)
 	return shape
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"bilevel/device"
 	"bilevel/internal/expr"
+	"bilevel/internal/geometry"
 )
 
 // Device, Type and the types Real, Int and Byte are those of package device. They have names here too, so that packages
@@ -143,11 +144,10 @@ func (n *Node) isZero() bool {
 	return ok && c == 0
 }
 
+// checkShape refuses a shape that no array has: with a negative length, or with more elements than an int counts.
 func checkShape(op string, shape []int) {
-	for _, d := range shape {
-		if d < 0 {
-			fail(op, "negative length in shape %v", shape)
-		}
+	if _, err := geometry.Size(shape); err != nil {
+		fail(op, "%v", err)
 	}
 }
 

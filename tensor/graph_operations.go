@@ -86,6 +86,7 @@ func (n *Node) MatMul(m *Node) *Node {
 	}
 	shape := slices.Clone(n.shape)
 	shape[r-1] = m.shape[r-1]
+	checkShape("MatMul", shape)
 	return newNode(Node{op: opMatMul, shape: shape, in: []*Node{n, m}})
 }
 
@@ -129,6 +130,7 @@ func Gather(table, index *Node) *Node {
 		fail("Gather", "wants a table of rank 1 or more, got a scalar")
 	}
 	shape := append(slices.Clone(index.shape), table.shape[1:]...)
+	checkShape("Gather", shape)
 	typ := table.typ
 	if typ == Byte {
 		if _, ok := asRows(table); !ok { // layout would copy it, which there is no operation for

@@ -27,7 +27,7 @@ func (ex *Executor) CompileLoop(name string, builds ...func() []Update) (*Loop, 
 	err := Catch(func() {
 		var outs, vary []*Node
 		for i, build := range builds {
-			bodies[i] = build()
+			bodies[i] = built(build)
 			for _, u := range bodies[i] {
 				outs = append(outs, u.Value)
 				vary = append(vary, u.Var.Node())
@@ -165,5 +165,8 @@ func (w While) Run(ctx context.Context, limit int) (int, error) {
 		}
 	}
 	steps, err := w.Steps.ReadInts()
-	return int(steps[0]), err
+	if err != nil {
+		return 0, err
+	}
+	return int(steps[0]), nil
 }

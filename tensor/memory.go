@@ -63,7 +63,7 @@ func (ex *Executor) MemoryInUse() (bytes int64) {
 // Estimate is what Compile would need for the same updates. It allocates nothing on the device and prepares nothing.
 func (ex *Executor) Estimate(name string, build func() []Update) (m Memory, err error) {
 	caught := Catch(func() {
-		updates := build()
+		updates := built(build)
 		var values []*Node
 		if values, err = ex.checkUpdates(updates); err == nil {
 			steps, roots := lowered(values)

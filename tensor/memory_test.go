@@ -46,7 +46,7 @@ func TestEstimate(t *testing.T) {
 	}
 	ex := newRef(t)
 	_, err := ex.Estimate("bad", func() []Update { return []Update{{}} })
-	require.ErrorContains(t, err, "tensor: estimate bad: update 0")
+	require.ErrorContains(t, err, "tensor: estimate bad: tensor: build: update 0")
 	_, err = ex.Estimate("worse", func() []Update { Zeros(-1); return nil })
 	require.ErrorContains(t, err, "tensor: estimate worse: ")
 }

@@ -103,14 +103,21 @@ func (v *Variable) WriteBytes(values []byte) error { return v.upload(device.Byte
 
 // Read copies the variable to the host, after all earlier runs have finished.
 func (v *Variable) Read() ([]float64, error) {
-	out := make([]float64, v.Size())
-	return out, v.download(device.Float64s(out))
+	return read(v, func(out []float64) device.HostSlice { return device.Float64s(out) })
+}
+
+// read takes memory of the host only where the device has that of the variable.
+func read[T any](v *Variable, into func([]T) device.HostSlice) ([]T, error) {
+	if _, err := v.buffer(); err != nil {
+		return nil, err
+	}
+	out := make([]T, v.Size())
+	return out, v.download(into(out))
 }
 
 // Read32 is Read as float32: what the device holds, where it computes in float32.
 func (v *Variable) Read32() ([]float32, error) {
-	out := make([]float32, v.Size())
-	return out, v.download(device.Float32s(out))
+	return read(v, func(out []float32) device.HostSlice { return device.Float32s(out) })
 }
 
 // RealBits is 32 or 64, as the device computes; 64 of a variable that has been freed.
@@ -126,14 +133,12 @@ func (v *Variable) ReadInto(dst []float64) error { return v.download(device.Floa
 
 // ReadInts is Read for Int variables.
 func (v *Variable) ReadInts() ([]int32, error) {
-	out := make([]int32, v.Size())
-	return out, v.download(device.Int32s(out))
+	return read(v, func(out []int32) device.HostSlice { return device.Int32s(out) })
 }
 
 // ReadBytes is Read for Byte variables.
 func (v *Variable) ReadBytes() ([]byte, error) {
-	out := make([]byte, v.Size())
-	return out, v.download(device.Bytes(out))
+	return read(v, func(out []byte) device.HostSlice { return device.Bytes(out) })
 }
 
 // Number reads a variable of one element.
@@ -146,11 +151,15 @@ func (v *Variable) Number() (float64, error) {
 // CopyFrom copies another variable of the same type and size, of the same executor, on the device and after all
 // earlier runs: no host memory is involved.
 func (v *Variable) CopyFrom(src *Variable) error {
-	if v.ex == nil || src.ex != v.ex {
+	switch {
+	case src == nil:
+		return fmt.Errorf("tensor: copy to %s: there is no variable to copy from (nil)", v.name)
+	case src == v:
+		return fmt.Errorf("tensor: copy %s to itself: wants two variables", v.name)
+	case v.ex == nil || src.ex != v.ex:
 		return fmt.Errorf("tensor: copy %s to %s: they belong to different executors, or one has been freed",
 			src.name, v.name)
-	}
-	if v == src || v.typ != src.typ || v.Size() != src.Size() {
+	case v.typ != src.typ || v.Size() != src.Size():
 		return fmt.Errorf("tensor: copy %s, %s %v, to %s, %s %v: wants two variables of one type and size",
 			src.name, src.typ, src.shape, v.name, v.typ, v.shape)
 	}

@@ -106,6 +106,7 @@ func (n *Node) Pad(axis, before, after int) *Node {
 	}
 	shape := slices.Clone(n.shape)
 	shape[axis] += before + after
+	checkShape("Pad", shape)
 	return newNode(Node{op: opPad, shape: shape, in: []*Node{n}, ints: []int{axis, before, after}})
 }
 
