@@ -302,7 +302,10 @@ func iterate(ctx context.Context, w tensor.While, p *Product, d *tensor.Variable
 		}
 	}
 	steps, err := w.Steps.ReadInts()
-	return int(steps[0]), err
+	if err != nil {
+		return 0, err
+	}
+	return int(steps[0]), nil
 }
 
 // close leaves the solution and the residual in the units of b.
