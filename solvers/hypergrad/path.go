@@ -282,8 +282,7 @@ func stationarity(b *problem.Bound, x, y, g *tensor.Node) (*tensor.Node, string)
 	case set != nil:
 		return linear.Norm(y.Sub(set.Project(down, b.All(problem.Lower)))), MeasureProjected
 	case b.Lower.Prox != nil:
-		to := b.Lower.Prox(b.Upper.Start.Layout.Vars(x), down, tensor.Const(1))
-		return linear.Norm(y.Sub(to)), MeasureProximal
+		return linear.Norm(y.Sub(b.Prox(x, down, tensor.Const(1)))), MeasureProximal
 	}
 	return linear.Norm(g), MeasureGradient
 }

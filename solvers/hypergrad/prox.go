@@ -118,7 +118,7 @@ func tilts(n int) *tensor.Node {
 func (p *proximal) mixed(x, z, step *tensor.Node) (d, share *tensor.Node) {
 	e := p.e
 	n := z.Size()
-	to := e.bound.Lower.Prox(e.bound.Upper.Start.Layout.Vars(x), z, step).Flatten()
+	to := e.bound.Prox(x, z, step)
 	along := func(t *tensor.Node) *tensor.Node {
 		return tensor.JVP([]*tensor.Node{to}, []*tensor.Node{z}, []*tensor.Node{t})[0]
 	}

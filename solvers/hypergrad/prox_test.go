@@ -186,6 +186,12 @@ func TestProxOfOtherMaps(t *testing.T) {
 	ex := executor(t)
 	require.ErrorContains(t, prepareError(t, ex, groups.problem(t, ex), hypergrad.Prox{Solver: linear.CG{RTol: 1e-6}}),
 		"but the proximal map of rows mixes coordinates")
+	none := groups.problem(t, ex)
+	none.Lower.Prox = func(problem.Vars, *tensor.Node, *tensor.Node) *tensor.Node { return nil }
+	require.ErrorContains(t, prepareError(t, ex, none, hypergrad.Prox{Solver: linear.CG{RTol: 1e-6}}),
+		"does not give one Real number for each")
+	_, err := hypergrad.Prox{}.Prepare(nil, nil, nil)
+	require.ErrorContains(t, err, "hypergrad: prox: there is no problem that is bound to a device")
 }
 
 // Off y*, with the right support: everything is linear on it, so that the first order is all of it. With a wrong

@@ -39,6 +39,9 @@ func instead(all, left problem.Features, by string) string {
 
 // refuse is the error for a problem that a method cannot use, with what to do instead.
 func refuse(b *problem.Bound, m Method) error {
+	if b == nil {
+		return fmt.Errorf("hypergrad: %s: there is no problem that is bound to a device (nil)", m.Name())
+	}
 	n := m.Needs()
 	err := b.Refuse("hypergrad: "+m.Name(), n.Usable, n.Why)
 	if err == nil {

@@ -21,7 +21,7 @@ type GradientDescent struct {
 
 // Prepare compiles the method for f on vectors of n elements.
 func (m GradientDescent) Prepare(ex *tensor.Executor, f func(y *tensor.Node) *tensor.Node, n int) (*Minimizer, error) {
-	return m.prepare(ex, objective{whole: f}, n)
+	return m.prepare(ex, wholly(f), n)
 }
 
 // PrepareRows compiles the method for a mean over rows, in pieces.
@@ -39,7 +39,10 @@ func (m GradientDescent) prepare(ex *tensor.Executor, f objective, n int) (*Mini
 			"on, at least one step and a finite length",
 			m.Tol, m.MaxSteps, m.Step)
 	}
-	s := newMinimizer(ex, settings{"gradient descent", m.Tol, m.MaxSteps, 200}, n)
+	s, err := newMinimizer(ex, settings{"gradient descent", m.Tol, m.MaxSteps, 200}, f, n)
+	if err != nil {
+		return nil, err
+	}
 	s.down = s.vector("direction", n)
 	s.along = s.down
 	s.direction = func(context.Context, *Minimum) (Status, bool, error) { return 0, true, nil }

@@ -28,7 +28,7 @@ const leastCurvature = 1e-10
 
 // Prepare compiles the method for f on vectors of n elements.
 func (m LBFGS) Prepare(ex *tensor.Executor, f func(y *tensor.Node) *tensor.Node, n int) (*Minimizer, error) {
-	return m.prepare(ex, objective{whole: f}, n, nil)
+	return m.prepare(ex, wholly(f), n, nil)
 }
 
 // Towards adds pairs in the direction in which the inverse Hessian is wanted: outer problem awareness (OPA; Ramzi,
@@ -50,7 +50,7 @@ func (m LBFGS) PrepareTowards(ex *tensor.Executor, f func(y *tensor.Node) *tenso
 		return nil, fmt.Errorf("minimize: L-BFGS: additional pairs every %d steps: wants an upper objective F and at "+
 			"least one step between them", o.Every)
 	}
-	return m.prepare(ex, objective{whole: f}, n, &o)
+	return m.prepare(ex, wholly(f), n, &o)
 }
 
 // PrepareRows compiles the method for a mean over rows, in pieces.
@@ -69,7 +69,10 @@ func (m LBFGS) prepare(ex *tensor.Executor, f objective, n int, o *Towards) (*Mi
 			"on, at least one step and one pair",
 			m.Tol, m.MaxSteps, m.Memory)
 	}
-	s := newMinimizer(ex, settings{"l-bfgs", m.Tol, m.MaxSteps, 10}, n)
+	s, err := newMinimizer(ex, settings{"l-bfgs", m.Tol, m.MaxSteps, 10}, f, n)
+	if err != nil {
+		return nil, err
+	}
 	s.down, s.along = s.vector("down", n), s.vector("direction", n)
 	h := newHistory(s, m.Memory, n)
 	h.warm = m.Warm

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 
 	"bilevel/solvers/linear"
@@ -82,14 +83,22 @@ func (s stage) run(ctx context.Context) error {
 }
 
 // newMinimizer makes the variables. Methods then set down and along, and call compile.
-func newMinimizer(ex *tensor.Executor, s settings, n int) *Minimizer {
+func newMinimizer(ex *tensor.Executor, s settings, f objective, n int) (*Minimizer, error) {
+	switch {
+	case ex == nil:
+		return nil, fmt.Errorf("minimize: %s: there is no executor (nil)", s.name)
+	case f.whole == nil && f.piece == nil:
+		return nil, fmt.Errorf("minimize: %s: there is no function to be minimized (nil)", s.name)
+	case n < 1:
+		return nil, fmt.Errorf("minimize: %s: a function of %d variables: wants at least one", s.name, n)
+	}
 	sc := ex.Scope()
 	m := &Minimizer{settings: s, ex: ex, scope: sc}
 	m.y, m.trial = m.vector("y", n), m.vector("trial", n)
 	m.value, m.norm, m.step = m.number("value"), m.number("norm"), m.number("step")
 	m.trialValue, m.progress = m.number("trial value"), m.number("progress")
 	m.first = func(float64, *Minimum) float64 { return 1 }
-	return m
+	return m, nil
 }
 
 func (m *Minimizer) vector(name string, n int) *tensor.Variable {

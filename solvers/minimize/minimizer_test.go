@@ -175,6 +175,19 @@ func TestDescentEnds(t *testing.T) {
 		_, err := m.Prepare(ex, square, 3)
 		require.ErrorContains(t, err, "wants a tolerance", "%+v", m)
 	}
+	none := func(*tensor.Node) *tensor.Node { return nil }
+	for _, m := range []preparer{
+		minimize.LBFGS{MaxSteps: 1}, minimize.GradientDescent{MaxSteps: 1}, minimize.Newton{MaxSteps: 1},
+	} {
+		_, err := m.Prepare(nil, square, 3)
+		require.ErrorContains(t, err, "there is no executor", "%+v", m)
+		_, err = m.Prepare(ex, nil, 3)
+		require.ErrorContains(t, err, "there is no function to be minimized", "%+v", m)
+		_, err = m.Prepare(ex, square, -1)
+		require.ErrorContains(t, err, "a function of -1 variables", "%+v", m)
+		_, err = m.Prepare(ex, none, 3)
+		require.ErrorContains(t, err, "gives no node", "%+v", m)
+	}
 	_, err := minimize.LBFGS{MaxSteps: 1}.Prepare(ex, func(y *tensor.Node) *tensor.Node { return y }, 3)
 	require.Error(t, err)
 	_, err = minimize.GradientDescent{MaxSteps: 1}.Prepare(ex, func(y *tensor.Node) *tensor.Node { return y }, 3)

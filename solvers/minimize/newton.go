@@ -21,7 +21,7 @@ type Newton struct {
 
 // Prepare compiles the method for f on vectors of n elements.
 func (m Newton) Prepare(ex *tensor.Executor, f func(y *tensor.Node) *tensor.Node, n int) (*Minimizer, error) {
-	return m.prepare(ex, objective{whole: f}, n)
+	return m.prepare(ex, wholly(f), n)
 }
 
 // PrepareRows compiles the method for a mean over rows, in pieces.
@@ -40,7 +40,10 @@ func (m Newton) prepare(ex *tensor.Executor, f objective, n int) (*Minimizer, er
 			"at least one step, and a forcing between 0 and 1",
 			m.Tol, m.MaxSteps, m.Forcing)
 	}
-	s := newMinimizer(ex, settings{"newton", m.Tol, m.MaxSteps, 3}, n)
+	s, err := newMinimizer(ex, settings{"newton", m.Tol, m.MaxSteps, 3}, f, n)
+	if err != nil {
+		return nil, err
+	}
 	system, err := s.hessian(f, linear.CG{RTol: m.Forcing, MaxSteps: m.CGSteps, FromZero: true, Trust: true})
 	if err != nil {
 		return nil, err

@@ -30,6 +30,22 @@ type objective struct {
 	piece func(y *tensor.Node, rows problem.Batch) *tensor.Node
 }
 
+// wholly is a function as one graph, which checkObjective looks at.
+func wholly(f func(y *tensor.Node) *tensor.Node) objective {
+	if f == nil {
+		return objective{}
+	}
+	return objective{whole: func(y *tensor.Node) *tensor.Node { return given(f(y)) }}
+}
+
+// given is the node of an objective, which is there.
+func given(value *tensor.Node) *tensor.Node {
+	if value == nil {
+		tensor.Fail("objective", "the function to be minimized gives no node (nil)")
+	}
+	return value
+}
+
 // objective checks what was given. Where one piece holds all rows, it is one graph.
 func (o RowsObjective) objective(method string) (objective, error) {
 	switch {
@@ -42,9 +58,11 @@ func (o RowsObjective) objective(method string) (objective, error) {
 	}
 	all := o.Bound.All(problem.Lower)
 	if o.Rows == 0 || all.Rows <= o.Rows {
-		return objective{whole: func(y *tensor.Node) *tensor.Node { return o.Value(y, all) }}, nil
+		return wholly(func(y *tensor.Node) *tensor.Node { return o.Value(y, all) }), nil
 	}
-	return objective{bound: o.Bound, rows: o.Rows, piece: o.Value}, nil
+	return objective{bound: o.Bound, rows: o.Rows, piece: func(y *tensor.Node, rows problem.Batch) *tensor.Node {
+		return given(o.Value(y, rows))
+	}}, nil
 }
 
 func (f objective) sweep(sc *tensor.Scope, name string, build func(problem.Batch) []problem.Sum) *problem.Sweep {

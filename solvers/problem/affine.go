@@ -24,6 +24,9 @@ type Affine struct {
 
 // NewAffine prepares the set. Its error is a matrix whose rows depend on each other.
 func NewAffine(rows *mat.Dense, target []float64) (Affine, error) {
+	if rows == nil || rows.IsEmpty() {
+		return Affine{}, errors.New("problem: an affine set without equations: leave Set nil where there are none")
+	}
 	m, n := rows.Dims()
 	if len(target) != m {
 		return Affine{}, fmt.Errorf("problem: %d equations with %d right-hand sides", m, len(target))
@@ -93,7 +96,7 @@ func (s Affine) Contains(v Values) bool {
 
 func (s Affine) Check(_ params.Layout, n int) error {
 	if s.rows == nil {
-		return fmt.Errorf("an affine set that NewAffine did not make")
+		return fmt.Errorf("an %s", s)
 	}
 	if _, columns := s.rows.Dims(); columns != n {
 		return fmt.Errorf("equations in %d unknowns for %d coordinates", columns, n)
@@ -102,6 +105,9 @@ func (s Affine) Check(_ params.Layout, n int) error {
 }
 
 func (s Affine) String() string {
+	if s.rows == nil {
+		return "affine set that NewAffine did not make"
+	}
 	m, n := s.rows.Dims()
 	return fmt.Sprintf("affine set of %d equations in %d unknowns", m, n)
 }

@@ -24,6 +24,12 @@ func (p *Problem) Bind(ex *tensor.Executor) (*Bound, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
+	if ex == nil {
+		return nil, fmt.Errorf("problem %q: there is no executor to bind it to (nil)", p.Name)
+	}
+	if err := p.checkReals(ex); err != nil {
+		return nil, err
+	}
 	b := &Bound{Problem: p, Executor: ex, scope: ex.Scope()}
 	for _, side := range []Side{Lower, Upper} {
 		l := p.Level(side)

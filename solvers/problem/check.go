@@ -1,9 +1,12 @@
 package problem
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strings"
+
+	"bilevel/tensor"
 )
 
 // Features are what a problem may have beyond two smooth objectives of x and y. An algorithm says which it can use.
@@ -86,6 +89,9 @@ func (p *Problem) Refuse(algorithm string, usable Features, why string) error {
 
 // Check refuses problems that make no sense for any algorithm; its error says what is wrong and what is wanted.
 func (p *Problem) Check() error {
+	if p == nil {
+		return errors.New("problem: there is no problem (nil)")
+	}
 	fail := func(format string, args ...any) error {
 		return fmt.Errorf("problem %q: "+format, append([]any{p.Name}, args...)...)
 	}
@@ -199,6 +205,26 @@ func (p *Problem) checkStart(side Side) error {
 	}
 	if !l.Set.Contains(l.Start) {
 		return fmt.Errorf("the %s level starts outside its %s", side, l.Set)
+	}
+	return nil
+}
+
+// checkReals refuses start values that are finite and that the device's Real does not hold.
+func (p *Problem) checkReals(ex *tensor.Executor) error {
+	info := ex.Info()
+	values := []struct {
+		what string
+		of   Values
+	}{
+		{"upper start values", p.Upper.Start}, {"lower start values", p.Lower.Start}, {"running statistics", p.State},
+	}
+	for _, v := range values {
+		for i, c := range v.of.Flat {
+			if info.RealBits == 32 && math.Abs(c) > math.MaxFloat32 {
+				return fmt.Errorf("problem %q: %s: element %d is %g, which is beyond float32, in which device %s "+
+					"computes: at most %.8g", p.Name, v.what, i, c, info.Name, math.MaxFloat32)
+			}
+		}
 	}
 	return nil
 }

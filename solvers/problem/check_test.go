@@ -55,6 +55,9 @@ func TestCheck(t *testing.T) {
 		`the lower level's rows: "z" has no rows`: func(p *problem.Problem) {
 			p.Lower.Rows = problem.Rows{"z": problem.Ints(nil)}
 		},
+		`the lower level's rows: "z" is no node`: func(p *problem.Problem) {
+			p.Lower.Rows = problem.Rows{"z": problem.On(nil)}
+		},
 		`the lower level's rows: "z" has 6 rows, "label" has 5`: func(p *problem.Problem) {
 			p.Lower.Rows = problem.Rows{"z": rows["z"], "label": problem.Ints(make([]int32, 5))}
 		},
@@ -121,6 +124,16 @@ func TestCheck(t *testing.T) {
 		_, err := p.Bind(executor(t))
 		require.ErrorContains(t, err, want)
 	}
+	require.ErrorContains(t, (*problem.Problem)(nil).Check(), "there is no problem")
+	_, err := square(problem.Vector(0), problem.Vector(0)).Bind(nil)
+	require.ErrorContains(t, err, "there is no executor")
+	far := square(problem.Vector(0, 1e300), problem.Vector(0))
+	_, err = far.Bind(narrow(t))
+	require.ErrorContains(t, err, "lower start values: element 1 is 1e+300, which is beyond float32, in which device "+
+		"cpu computes: at most 3.4028235e+38")
+	b, err := far.Bind(executor(t))
+	require.NoError(t, err, "float64 holds it")
+	require.NoError(t, b.Close())
 	good := square(problem.Vector(0), problem.Vector(0))
 	perBatch(problem.Bounds{Lo: make([]float64, 12), Hi: make([]float64, 12)}, rows)(good)
 	require.NoError(t, good.Check(), "4 rows a minibatch of 3 numbers each")

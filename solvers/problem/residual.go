@@ -64,13 +64,18 @@ func (o *Oracle) Proximal(x, y, step *tensor.Node, b Batch) *Root {
 	}
 	p := o.At(Lower, x, y, b, params.TrainFrozen, nil)
 	g := tensor.Grad(p.value, y)[0] // counted when the value of R is asked for
+	return o.root(x, y, y.Sub(o.b.Prox(x, y.Sub(g.Mul(step)), step)).Div(step))
+}
+
+// Prox is the lower level's proximal map at z [q], as a vector.
+func (b *Bound) Prox(x, z, step *tensor.Node) *tensor.Node {
 	var to *tensor.Node
-	o.guard(Lower, func() { to = l.Prox(o.b.Upper.Start.Layout.Vars(x), y.Sub(g.Mul(step)), step) })
-	if to == nil || to.Type() != tensor.Real || to.Size() != y.Size() {
-		fail("the proximal map of %s does not give one Real number for each of the %d lower variables", o.b.Name,
-			y.Size())
+	b.Oracle().guard(Lower, func() { to = b.Lower.Prox(b.Upper.Start.Layout.Vars(x), z, step) })
+	if to == nil || to.Type() != tensor.Real || to.Size() != z.Size() {
+		fail("the proximal map of %s does not give one Real number for each of the %d lower variables", b.Name,
+			z.Size())
 	}
-	return o.root(x, y, y.Sub(to.Flatten()).Div(step))
+	return to.Flatten()
 }
 
 // Value is R(x, y) [q].

@@ -21,6 +21,8 @@ type Array struct {
 	i32   []int32
 	node  *tensor.Node
 	count int
+
+	absent bool // On was given no node
 }
 
 // Reals are real numbers, row after row; a row has the given shape, one number where none is given. The slice is not
@@ -45,6 +47,9 @@ func Ints(values []int32, row ...int) Array {
 // On is data that is on the device already: a node [n, …], usually of a Variable of the executor that the problem is
 // bound to.
 func On(n *tensor.Node) Array {
+	if n == nil {
+		return Array{absent: true}
+	}
 	if len(n.Shape()) == 0 {
 		return Array{node: n, count: -1}
 	}
@@ -85,6 +90,8 @@ func (r Rows) check() error {
 	for _, name := range r.names() {
 		a := r[name]
 		switch {
+		case a.absent:
+			return fmt.Errorf("%q is no node (nil)", name)
 		case a.node != nil && a.count < 0:
 			return fmt.Errorf("%q is one number on the device; wants rows", name)
 		case a.count < 0:

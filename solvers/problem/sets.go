@@ -1,6 +1,7 @@
 package problem
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -30,6 +31,10 @@ func (s Sets) Contains(v Values) bool {
 }
 
 func (s Sets) Check(l params.Layout, _ int) error {
+	if len(l) == 0 {
+		return errors.New("a product of sets wants a vector whose parts have names, which this one has not: give it " +
+			"names, or one set for all of it")
+	}
 	for _, name := range s.names() {
 		a, err := l.Find(name)
 		if err != nil {

@@ -368,6 +368,14 @@ func TestSetsRefuse(t *testing.T) {
 	require.ErrorContains(t, err, "depend on each other: leave out those that follow from others")
 	_, err = problem.NewAffine(mat.NewDense(1, 3, twos(3)), []float64{1, 2})
 	require.ErrorContains(t, err, "1 equations with 2 right-hand sides")
+	_, err = problem.NewAffine(nil, nil)
+	require.ErrorContains(t, err, "an affine set without equations")
+	p := square(problem.Vector(1, 2), problem.Vector(0))
+	for _, set := range []problem.Sets{{}, {"w": problem.Box{}}} {
+		p.Lower.Set = set
+		require.ErrorContains(t, p.Check(), "the lower level's set: a product of sets wants a vector whose parts have "+
+			"names")
+	}
 	for _, set := range []problem.Set{problem.Bounds{Lo: []float64{0}, Hi: []float64{1}}, equations(1),
 		problem.Sets{"w": problem.Box{}}} {
 		err := tensor.Catch(func() { set.Project(tensor.Zeros(1), problem.Batch{}) })
