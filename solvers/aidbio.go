@@ -35,11 +35,7 @@ type AIDBiO struct {
 func (AIDBiO) Name() string { return "aid-bio" }
 
 func (AIDBiO) Needs() Needs {
-	return Needs{
-		Usable: problem.UpperSet | problem.ModelState,
-		Why: "its linear system needs one lower level with a smooth, strongly convex objective, without " +
-			"constraints, whose variable lasts, and its steps an x that is free or in a set",
-	}
+	return Needs{Usable: problem.UpperSet | problem.ModelState, Why: solvesWhy}
 }
 
 func (a AIDBiO) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
@@ -48,32 +44,16 @@ func (a AIDBiO) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	if err != nil {
 		return engine.Spec{}, err
 	}
-	inner := func(it *engine.Iteration, s *engine.State) {
-		y := s.Get("y")
-		g := it.Lower(s.Get("x"), y, it.Batch("lower"))
-		s.Set("y", y.Sub(it.Rate("inner").Mul(g.GradY())))
-		it.Commit(g)
-	}
-	outer := func(it *engine.Iteration, s *engine.State) {
-		x, y, zeta := s.Get("x"), s.Get("y"), it.Batch("upper")
-		g, f := it.Lower(x, y, it.Batch("lower")), it.Upper(x, y, zeta)
-		v := s.Get("v")
+	solve := func(g, f *problem.Point, v *tensor.Node) *tensor.Node {
 		if a.Cold {
 			v = nil
 		}
-		v = conjugateGradients(g.HVP, f.GradY(), v, a.CGSteps)
-		s.Set("x", it.Project(problem.Upper, x.Sub(it.Rate("outer").Mul(f.GradX().Sub(g.Cross(v)))), zeta))
-		s.Set("v", v)
+		return conjugateGradients(g.HVP, f.GradY(), v, a.CGSteps)
 	}
-	lower, upper := engine.Draw{Of: problem.Lower}, engine.Draw{Of: problem.Upper}
 	return engine.Spec{
-		State: start(b, "v"),
-		Rates: []engine.Rate{r.rate("inner", a.Step, a.Schedule), r.rate("outer", a.OuterStep, a.Schedule)},
-		Phases: []engine.Phase{
-			{Name: "aid-bio inner", Repeat: func(int) int { return a.InnerSteps }, Draws: []engine.Draw{lower},
-				Build: inner},
-			{Name: "aid-bio outer", Draws: []engine.Draw{lower, upper}, Build: outer},
-		},
+		State:  start(b, "v"),
+		Rates:  twoRates(r, a.Step, a.OuterStep, a.Schedule),
+		Phases: []engine.Phase{descent("aid-bio", always(a.InnerSteps)), implicitStep("aid-bio", solve)},
 	}, nil
 }
 

@@ -53,7 +53,7 @@ func (a ALSET) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	u := slopeOf(b)
 	return engine.Spec{
 		State:  append(start(b, "v"), u.state(b)...),
-		Rates:  []engine.Rate{r.rate("inner", a.Step, a.Schedule), r.rate("outer", a.OuterStep, a.Schedule)},
+		Rates:  twoRates(r, a.Step, a.OuterStep, a.Schedule),
 		Phases: s.iteration("alset", r, always(a.InnerSteps), u),
 	}, nil
 }

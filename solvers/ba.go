@@ -5,7 +5,6 @@ import (
 
 	"bilevel/solvers/engine"
 	"bilevel/solvers/problem"
-	"bilevel/tensor"
 )
 
 // BA solves the lower level by a loop of gradient steps that grows over the iterations, and the linear system exactly
@@ -44,27 +43,7 @@ func (a BA) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	if n == 0 {
 		n = min(b.Lower.Start.Size(), mostCGSteps)
 	}
-	return growingImplicit("ba", b, r, a.Step, a.OuterStep, a.InnerSteps, a.InnerExponent, n, a.Schedule)
-}
-
-// growingImplicit is BA and BSG-H: a growing loop of descent, and a step of x with v by so many steps of conjugate
-// gradients from 0.
-func growingImplicit(
-	name string, b *problem.Bound, r Run, step, outer float64, steps int, exponent float64, cgSteps int,
-	s engine.Schedule,
-) (engine.Spec, error) {
-	err := cmp.Or(checkGrowing(name, step, outer, steps, exponent, s), checkCounts(name, count{"cg_steps", cgSteps}))
-	if err != nil {
-		return engine.Spec{}, err
-	}
-	solve := func(g, f *problem.Point, _ *tensor.Node) *tensor.Node {
-		return conjugateGradients(g.HVP, f.GradY(), nil, cgSteps)
-	}
-	return engine.Spec{
-		State:  start(b, "v"),
-		Rates:  twoRates(r, step, outer, s),
-		Phases: []engine.Phase{descent(name, growingSteps(steps, max(0, exponent))), implicitStep(name, solve)},
-	}, nil
+	return growingLoop{a.Step, a.OuterStep, a.InnerSteps, a.InnerExponent, a.Schedule}.implicit("ba", b, r, n)
 }
 
 func (a BA) Defaults(scale func() (Scale, error)) (Algorithm, error) {

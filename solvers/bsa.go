@@ -76,21 +76,6 @@ func (a BSA) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	}, nil
 }
 
-// checkGrowing refuses steps and a growing loop that cannot be.
-func checkGrowing(name string, step, outer float64, steps int, exponent float64, s engine.Schedule) error {
-	return cmp.Or(checkSteps(name, s, field{"step", step}, field{"outer_step", outer}),
-		checkCounts(name, count{"inner_steps", steps}), checkGrowth(name, exponent))
-}
-
-// checkGrowth refuses exponents by which a loop cannot grow.
-func checkGrowth(algorithm string, exponent float64) error {
-	if exponent != -1 && !(exponent >= 0 && exponent <= 1) {
-		return fmt.Errorf("%s: inner_exponent is %g: wants a number from 0 to 1, or -1 for loops of one length",
-			algorithm, exponent)
-	}
-	return nil
-}
-
 // Defaults takes half the step of x that algorithms without a series of random length take, for its noise.
 func (a BSA) Defaults(scale func() (Scale, error)) (Algorithm, error) {
 	a.Terms, a.InnerSteps = cmp.Or(a.Terms, 10), cmp.Or(a.InnerSteps, 1)

@@ -37,8 +37,8 @@ func (BSG1) Needs() Needs {
 }
 
 func (a BSG1) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
-	err := checkGrowing("bsg-1", a.Step, a.OuterStep, a.InnerSteps, a.InnerExponent, a.Schedule)
-	if err != nil {
+	loop := growingLoop{a.Step, a.OuterStep, a.InnerSteps, a.InnerExponent, a.Schedule}
+	if err := loop.check("bsg-1"); err != nil {
 		return engine.Spec{}, err
 	}
 	epsilon := a.Epsilon
@@ -57,9 +57,9 @@ func (a BSG1) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	}
 	return engine.Spec{
 		State: start(b),
-		Rates: twoRates(r, a.Step, a.OuterStep, a.Schedule),
+		Rates: loop.rates(r),
 		Phases: []engine.Phase{
-			descent("bsg-1", growingSteps(a.InnerSteps, max(0, a.InnerExponent))),
+			loop.descent("bsg-1"),
 			{Name: "bsg-1 outer", Draws: []engine.Draw{{Of: problem.Lower}, {Of: problem.Upper}}, Build: outer},
 		},
 	}, nil

@@ -34,7 +34,8 @@ func (BSGH) Needs() Needs {
 }
 
 func (a BSGH) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
-	return growingImplicit("bsg-h", b, r, a.Step, a.OuterStep, a.InnerSteps, a.InnerExponent, a.CGSteps, a.Schedule)
+	loop := growingLoop{a.Step, a.OuterStep, a.InnerSteps, a.InnerExponent, a.Schedule}
+	return loop.implicit("bsg-h", b, r, a.CGSteps)
 }
 
 func (a BSGH) Defaults(scale func() (Scale, error)) (Algorithm, error) {

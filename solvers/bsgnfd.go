@@ -43,8 +43,8 @@ func (a BSGNFD) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	if epsilon == 0 {
 		epsilon = math.Cbrt(b.Executor.Info().UnitRoundoff())
 	}
-	err := cmp.Or(checkGrowing("bsg-n-fd", a.Step, a.OuterStep, a.InnerSteps, a.InnerExponent, a.Schedule),
-		checkSteps("bsg-n-fd", a.Schedule, field{"smoothing", epsilon}),
+	loop := growingLoop{a.Step, a.OuterStep, a.InnerSteps, a.InnerExponent, a.Schedule}
+	err := cmp.Or(loop.check("bsg-n-fd"), checkSteps("bsg-n-fd", a.Schedule, field{"smoothing", epsilon}),
 		checkCounts("bsg-n-fd", count{"cg_steps", a.CGSteps}))
 	if err != nil {
 		return engine.Spec{}, err
@@ -67,9 +67,9 @@ func (a BSGNFD) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	}
 	return engine.Spec{
 		State: start(b, "v"),
-		Rates: twoRates(r, a.Step, a.OuterStep, a.Schedule),
+		Rates: loop.rates(r),
 		Phases: []engine.Phase{
-			descent("bsg-n-fd", growingSteps(a.InnerSteps, max(0, a.InnerExponent))),
+			loop.descent("bsg-n-fd"),
 			{Name: "bsg-n-fd outer", Draws: []engine.Draw{{Of: problem.Lower}, {Of: problem.Upper}}, Build: outer},
 		},
 	}, nil

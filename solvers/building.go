@@ -1,6 +1,9 @@
 package solvers
 
 import (
+	"cmp"
+	"fmt"
+
 	"bilevel/solvers/engine"
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
@@ -50,4 +53,49 @@ func moveX(it *engine.Iteration, s *engine.State, slope *tensor.Node, zeta probl
 // twoRates are the rates "inner" and "outer" of steps that follow one schedule.
 func twoRates(r Run, inner, outer float64, s engine.Schedule) []engine.Rate {
 	return []engine.Rate{r.rate("inner", inner, s), r.rate("outer", outer, s)}
+}
+
+// growingLoop are the settings of a descent whose number of steps grows over the iterations, and of the step of x after
+// it.
+type growingLoop struct {
+	step, outer float64
+	steps       int
+	exponent    float64
+	schedule    engine.Schedule
+}
+
+// check refuses steps and a growing loop that cannot be.
+func (g growingLoop) check(name string) error {
+	return cmp.Or(checkSteps(name, g.schedule, field{"step", g.step}, field{"outer_step", g.outer}),
+		checkCounts(name, count{"inner_steps", g.steps}), checkGrowth(name, g.exponent))
+}
+
+func (g growingLoop) rates(r Run) []engine.Rate { return twoRates(r, g.step, g.outer, g.schedule) }
+
+func (g growingLoop) descent(name string) engine.Phase {
+	return descent(name, growingSteps(g.steps, max(0, g.exponent)))
+}
+
+// implicit is BA and BSG-H: a growing loop of descent, and a step of x with v by so many steps of conjugate gradients
+// from 0.
+func (g growingLoop) implicit(name string, b *problem.Bound, r Run, cgSteps int) (engine.Spec, error) {
+	if err := cmp.Or(g.check(name), checkCounts(name, count{"cg_steps", cgSteps})); err != nil {
+		return engine.Spec{}, err
+	}
+	solve := func(g, f *problem.Point, _ *tensor.Node) *tensor.Node {
+		return conjugateGradients(g.HVP, f.GradY(), nil, cgSteps)
+	}
+	return engine.Spec{
+		State: start(b, "v"), Rates: g.rates(r),
+		Phases: []engine.Phase{g.descent(name), implicitStep(name, solve)},
+	}, nil
+}
+
+// checkGrowth refuses exponents by which a loop cannot grow.
+func checkGrowth(algorithm string, exponent float64) error {
+	if exponent != -1 && !(exponent >= 0 && exponent <= 1) {
+		return fmt.Errorf("%s: inner_exponent is %g: wants a number from 0 to 1, or -1 for loops of one length",
+			algorithm, exponent)
+	}
+	return nil
 }

@@ -42,15 +42,13 @@ func (a MASOBA) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	}
 	return engine.Spec{
 		State: append(start(b, "v"), ofX(b, "d")),
-		Rates: []engine.Rate{
-			r.rate("inner", a.Step, a.Schedule), r.rate("outer", a.OuterStep, a.Schedule),
-			{Name: "average", At: func(k int) float64 {
+		Rates: append(twoRates(r, a.Step, a.OuterStep, a.Schedule),
+			engine.Rate{Name: "average", At: func(k int) float64 {
 				if k == 0 {
 					return 1
 				}
 				return a.Average
-			}},
-		},
+			}}),
 		Phases: []engine.Phase{{
 			Name:  "ma-soba",
 			Draws: []engine.Draw{{Of: problem.Lower}, {Of: problem.Upper}},

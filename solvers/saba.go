@@ -98,7 +98,7 @@ func (a SABA) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	}
 	return engine.Spec{
 		State: t.state(b),
-		Rates: []engine.Rate{r.rate("inner", a.Step, a.Schedule), r.rate("outer", a.OuterStep, a.Schedule)},
+		Rates: twoRates(r, a.Step, a.OuterStep, a.Schedule),
 		Phases: append(phases, engine.Phase{
 			Name:  "saba",
 			Draws: []engine.Draw{{Of: problem.Lower}, {Of: problem.Upper}},

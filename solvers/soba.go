@@ -39,7 +39,7 @@ func (a SOBA) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	}
 	return engine.Spec{
 		State: start(b, "v"),
-		Rates: []engine.Rate{r.rate("inner", a.Step, a.Schedule), r.rate("outer", a.OuterStep, a.Schedule)},
+		Rates: twoRates(r, a.Step, a.OuterStep, a.Schedule),
 		Phases: []engine.Phase{{
 			Name:  "soba",
 			Draws: []engine.Draw{{Of: problem.Lower}, {Of: problem.Upper}},

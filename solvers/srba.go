@@ -104,7 +104,7 @@ func (a SRBA) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	return engine.Spec{
 		State: append(start(b, "v", "direction of y", "direction of v"),
 			engine.Array{Name: "direction of x", Zeros: b.Upper.Start.Size(), Unwatched: true}),
-		Rates: []engine.Rate{r.rate("inner", a.Step, a.Schedule), r.rate("outer", a.OuterStep, a.Schedule)},
+		Rates: twoRates(r, a.Step, a.OuterStep, a.Schedule),
 		Phases: []engine.Phase{
 			{Name: "srba full pass", Repeat: every(period), Build: full,
 				Draws: []engine.Draw{{Of: problem.Lower, Full: true}, {Of: problem.Upper, Full: true}}},

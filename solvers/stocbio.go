@@ -5,6 +5,7 @@ import (
 
 	"bilevel/solvers/engine"
 	"bilevel/solvers/problem"
+	"bilevel/tensor"
 )
 
 // StocBiO solves the lower level by a few stochastic gradient steps from where it stood, and the linear system by a
@@ -48,27 +49,12 @@ func (a StocBiO) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 		return engine.Spec{}, fmt.Errorf("stocbio: %d terms and %d inner_steps: wants terms from 0 on and at least "+
 			"one step", a.Terms, a.InnerSteps)
 	}
-	inner := func(it *engine.Iteration, s *engine.State) {
-		x, y := s.Get("x"), s.Get("y")
-		g := it.Lower(x, y, it.Batch("lower"))
-		s.Set("y", y.Sub(it.Rate("inner").Mul(g.GradY())))
-		it.Commit(g)
+	series := func(g, f *problem.Point, _ *tensor.Node) *tensor.Node {
+		return neumann(g, f.GradY(), a.NeumannStep, a.Terms)
 	}
-	outer := func(it *engine.Iteration, s *engine.State) {
-		x, y, zeta := s.Get("x"), s.Get("y"), it.Batch("upper")
-		g, f := it.Lower(x, y, it.Batch("lower")), it.Upper(x, y, zeta)
-		v := neumann(g, f.GradY(), a.NeumannStep, a.Terms)
-		s.Set("x", it.Project(problem.Upper, x.Sub(it.Rate("outer").Mul(f.GradX().Sub(g.Cross(v)))), zeta))
-		s.Set("v", v)
-	}
-	lower, upper := engine.Draw{Of: problem.Lower}, engine.Draw{Of: problem.Upper}
 	return engine.Spec{
-		State: start(b, "v"),
-		Rates: []engine.Rate{r.rate("inner", a.Step, a.Schedule), r.rate("outer", a.OuterStep, a.Schedule)},
-		Phases: []engine.Phase{
-			{Name: "stocbio inner", Repeat: func(int) int { return a.InnerSteps }, Draws: []engine.Draw{lower},
-				Build: inner},
-			{Name: "stocbio outer", Draws: []engine.Draw{lower, upper}, Build: outer},
-		},
+		State:  start(b, "v"),
+		Rates:  twoRates(r, a.Step, a.OuterStep, a.Schedule),
+		Phases: []engine.Phase{descent("stocbio", always(a.InnerSteps)), implicitStep("stocbio", series)},
 	}, nil
 }

@@ -82,7 +82,7 @@ func (a VRBO) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	}
 	spec := engine.Spec{
 		State: append(start(b, "h"), engine.Array{Name: "d", Zeros: b.Upper.Start.Size(), Unwatched: true}),
-		Rates: []engine.Rate{r.rate("inner", a.Step, a.Schedule), r.rate("outer", a.OuterStep, a.Schedule)},
+		Rates: twoRates(r, a.Step, a.OuterStep, a.Schedule),
 		Phases: []engine.Phase{{
 			Name: "vrbo full pass", Repeat: every(period), Build: a.full,
 			Draws: []engine.Draw{{Of: problem.Lower, Full: true}, {Of: problem.Upper, Full: true}},
