@@ -52,9 +52,9 @@ func (a SHINE) Spec(b *problem.Bound, r Run) (engine.Spec, error) {
 	if err != nil {
 		return engine.Spec{}, err
 	}
-	for name, n := range map[string]int{"every": a.Every, "refine": a.Refine} {
-		if n < 0 {
-			return engine.Spec{}, fmt.Errorf("shine: %s is %d: wants a number from 0 on", name, n)
+	for _, n := range []count{{"every", a.Every}, {"refine", a.Refine}} {
+		if n.value < 0 {
+			return engine.Spec{}, fmt.Errorf("shine: %s is %d: wants a number from 0 on", n.name, n.value)
 		}
 	}
 	return t.spec("shine", b, r.rate("outer", a.OuterStep, a.Schedule)), nil

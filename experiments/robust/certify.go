@@ -71,9 +71,8 @@ func newCertifier(t *task) (_ *certifier, err error) {
 		return nil, err
 	}
 	c.theta = c.scope.Variable("parameters", tensor.Real, layout.Size())
-	for name, v := range map[string]**tensor.Variable{"start": &c.start, "z": &c.z, "perturbation": &c.y} {
-		*v = c.scope.Variable(name, tensor.Real, n*dim)
-	}
+	images := func(name string) *tensor.Variable { return c.scope.Variable(name, tensor.Real, n*dim) }
+	c.start, c.z, c.y = images("start"), images("z"), images("perturbation")
 	noise := make([]float32, n*dim)
 	philox.Uniforms(noise, t.seed, 0, deviceStream, 0)
 	start := make([]float64, len(noise))

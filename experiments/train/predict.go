@@ -37,10 +37,13 @@ func Open(path string) (*Trained, error) {
 		return nil, err
 	}
 	m := &Trained{file: f}
-	for key, to := range map[string]*[]string{namesKey: &m.names, columnsKey: &m.Columns} {
-		if text, ok := f.metadata[key]; ok {
-			if err := json.Unmarshal([]byte(text), to); err != nil {
-				return nil, fmt.Errorf("%s: its metadata %q are no list of names", path, key)
+	for _, list := range []struct {
+		key string
+		to  *[]string
+	}{{namesKey, &m.names}, {columnsKey, &m.Columns}} {
+		if text, ok := f.metadata[list.key]; ok {
+			if err := json.Unmarshal([]byte(text), list.to); err != nil {
+				return nil, fmt.Errorf("%s: its metadata %q are no list of names", path, list.key)
 			}
 		}
 	}

@@ -7,7 +7,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -142,17 +144,17 @@ func (n Node) encode() (m message) {
 		m.text(nodeOutput, out)
 	}
 	m.text(nodeOp, n.Op)
-	for name, v := range n.Ints {
+	for _, name := range slices.Sorted(maps.Keys(n.Ints)) {
 		var a message
 		a.text(attributeName, name)
-		a.number(attributeInt, v)
+		a.number(attributeInt, n.Ints[name])
 		a.number(attributeType, attributeIsInt)
 		m.bytes(nodeAttribute, a)
 	}
-	for name, v := range n.Floats {
+	for _, name := range slices.Sorted(maps.Keys(n.Floats)) {
 		var a message
 		a.text(attributeName, name)
-		a.float(attributeFloat, v)
+		a.float(attributeFloat, n.Floats[name])
 		a.number(attributeType, attributeIsFloat)
 		m.bytes(nodeAttribute, a)
 	}

@@ -44,6 +44,23 @@ func TestWritesWhatOnnxruntimeRuns(t *testing.T) {
 	require.True(t, bytes.Equal(want, b.Bytes()))
 }
 
+// Attributes are written in the order of their names.
+func TestWritesTheSameBytes(t *testing.T) {
+	names := []string{"a", "b", "c", "d", "e", "f"}
+	ints, floats := map[string]int{}, map[string]float32{}
+	for i, name := range names {
+		ints["i"+name], floats["r"+name] = i, float32(i)
+	}
+	b := []byte(Node{Op: "Conv", Ints: ints, Floats: floats}.encode())
+	for _, kind := range []string{"i", "r"} {
+		for _, name := range names {
+			at := bytes.Index(b, []byte(kind+name))
+			require.Positive(t, at, "%s follows what comes before it", name)
+			b = b[at:]
+		}
+	}
+}
+
 func TestRefuses(t *testing.T) {
 	for says, change := range map[string]func(*Graph){
 		`a node Sub reads "mean"`:           func(g *Graph) { g.Arrays = g.Arrays[1:] },

@@ -53,18 +53,22 @@ func (p *Problem) checkBlocks() error {
 		return fmt.Errorf("BlockPerRow with %d rows of the lower and %d of the upper level: wants a row of both for "+
 			"each block", m, p.Upper.Rows.Count())
 	}
-	variables := map[string]Values{"y": p.Lower.Start}
-	if p.Upper.Saddle != nil {
-		variables["the Saddle's variable"] = p.Upper.Saddle.Start
+	type variable struct {
+		name string
+		Values
 	}
-	for name, v := range variables {
+	variables := []variable{{"y", p.Lower.Start}}
+	if p.Upper.Saddle != nil {
+		variables = append(variables, variable{"the Saddle's variable", p.Upper.Saddle.Start})
+	}
+	for _, v := range variables {
 		if len(v.Layout) == 0 && v.Size()%m != 0 {
-			return fmt.Errorf("BlockPerRow with %d rows, but %s has %d elements: wants a multiple", m, name, v.Size())
+			return fmt.Errorf("BlockPerRow with %d rows, but %s has %d elements: wants a multiple", m, v.name, v.Size())
 		}
 		for _, a := range v.Layout {
 			if len(a.Shape) == 0 || a.Shape[0] != m {
 				return fmt.Errorf("BlockPerRow with %d rows, but the array %q of %s has the shape %v: wants the "+
-					"blocks as its first dimension", m, a.Name, name, a.Shape)
+					"blocks as its first dimension", m, a.Name, v.name, a.Shape)
 			}
 		}
 	}
