@@ -223,7 +223,10 @@ func (p *proximal) decide(ctx context.Context, h *Hypergradient) error {
 			return err
 		}
 		for range powerSteps {
-			if err := errors.Join(ctx.Err(), p.power.Run(1)); err != nil {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := p.power.Run(1); err != nil {
 				return err
 			}
 			h.Counts = h.Counts.Plus(p.power.counts, 1)

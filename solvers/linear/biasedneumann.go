@@ -103,7 +103,10 @@ func (s *neumannToBias) Solve(ctx context.Context) (Stats, error) {
 		largest, products = max(1.1*found, s.Mu), s.Power
 	}
 	step := 1 / largest
-	if err := cmp.Or(s.step.Write([]float64{step}), s.begin(ctx), s.loop.Body(1).Run(1)); err != nil {
+	if err := cmp.Or(s.step.Write([]float64{step}), s.begin(ctx)); err != nil { // begin reads the step
+		return Stats{}, err
+	}
+	if err := s.loop.Body(1).Run(1); err != nil {
 		return Stats{}, err
 	}
 	norm, err := s.norm.Number()

@@ -230,6 +230,9 @@ func (s *cgSystem) Solution() *tensor.Variable { return s.v }
 // Solve iterates from the value of Solution, or from zero where FromZero says so.
 func (s *cgSystem) Solve(ctx context.Context) (Stats, error) {
 	st := Stats{SmallestEigenvalue: math.NaN(), Damping: s.Damping}
+	if err := ctx.Err(); err != nil {
+		return st, err
+	}
 	zeros := make([]float64, s.MaxSteps)
 	err := cmp.Or(s.loop.Setup(), s.steps.WriteInts([]int32{0}), s.alphas.Write(zeros), s.betas.Write(zeros))
 	if err != nil {

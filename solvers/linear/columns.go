@@ -50,6 +50,11 @@ func newColumns(sc *tensor.Scope, m Matrix, name string, k int) (*columns, error
 
 // compute fills rows with the columns of the given numbers.
 func (c *columns) compute(ctx context.Context, which []int32) error {
-	return cmp.Or(c.which.WriteInts(which), c.loop.Setup(), c.loop.Body(1).Run(1),
-		repeat(ctx, c.loop, c.product, c.in, c.products))
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := cmp.Or(c.which.WriteInts(which), c.loop.Setup(), c.loop.Body(1).Run(1)); err != nil {
+		return err
+	}
+	return repeat(ctx, c.loop, c.product, c.in, c.products)
 }

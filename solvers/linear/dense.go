@@ -64,7 +64,10 @@ func (m Dense) Prepare(ex *tensor.Executor, a Matrix) (System, error) {
 // Solve forms the matrix where its variables stand, factorizes it and solves.
 func (s *denseSystem) Solve(ctx context.Context) (Stats, error) {
 	n := s.b.Size()
-	if err := cmp.Or(s.begin(ctx), s.columns.compute(ctx, s.which)); err != nil {
+	if err := s.begin(ctx); err != nil {
+		return Stats{}, err
+	}
+	if err := s.columns.compute(ctx, s.which); err != nil {
 		return Stats{}, err
 	}
 	rows, err1 := s.columns.rows.Read()

@@ -120,7 +120,10 @@ func probed(sc *tensor.Scope, m Matrix, probes int, weight float64, vector func(
 
 // compute fills value, with so many products.
 func (d *diagonal) compute(ctx context.Context) (products int, err error) {
-	if err := cmp.Or(ctx.Err(), d.loop.Setup()); err != nil {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if err := d.loop.Setup(); err != nil {
 		return 0, err
 	}
 	if d.probes == 0 {
@@ -135,10 +138,16 @@ func (d *diagonal) compute(ctx context.Context) (products int, err error) {
 // repeat runs a loop's first body n times, each after the product of in where that is computed by programs of its own.
 func repeat(ctx context.Context, l *tensor.Loop, p *Product, in *tensor.Variable, n int) error {
 	if p == nil {
-		return cmp.Or(ctx.Err(), l.Run(n))
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return l.Run(n)
 	}
 	for range n {
-		if err := cmp.Or(ctx.Err(), p.apply(ctx, in), l.Run(1)); err != nil {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := p.then(ctx, in, l); err != nil {
 			return err
 		}
 	}

@@ -67,12 +67,17 @@ func (s *direct) compile(m Matrix, bodies ...func() []tensor.Update) error {
 func varying(v *tensor.Variable) tensor.Update { return tensor.Update{Var: v, Value: v.Node()} }
 
 // begin starts a solve.
-func (s *direct) begin(ctx context.Context) error { return cmp.Or(ctx.Err(), s.loop.Setup()) }
+func (s *direct) begin(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return s.loop.Setup()
+}
 
 // end measures the residual and says how the solve went.
 func (s *direct) end(ctx context.Context, steps, products int) (Stats, error) {
 	st := Stats{Steps: steps, Products: products + 1, SmallestEigenvalue: math.NaN()}
-	if err := cmp.Or(s.product.apply(ctx, s.v), s.loop.Body(s.measure).Run(1)); err != nil {
+	if err := s.product.then(ctx, s.v, s.loop.Body(s.measure)); err != nil {
 		return st, err
 	}
 	var err1, err2 error

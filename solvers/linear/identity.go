@@ -44,7 +44,10 @@ func (m ScaledIdentity) Prepare(ex *tensor.Executor, a Matrix) (System, error) {
 
 // Solve divides.
 func (s identitySystem) Solve(ctx context.Context) (Stats, error) {
-	if err := cmp.Or(s.begin(ctx), s.loop.Run(1)); err != nil {
+	if err := s.begin(ctx); err != nil {
+		return Stats{}, err
+	}
+	if err := s.loop.Run(1); err != nil {
 		return Stats{}, err
 	}
 	return s.end(ctx, 0, 0)

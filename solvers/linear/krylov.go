@@ -221,13 +221,16 @@ func (s *iteration) Solution() *tensor.Variable { return s.v }
 // Solve runs cycles until the true residual is within the tolerance or cannot be made smaller.
 func (s *iteration) Solve(ctx context.Context) (Stats, error) {
 	st := Stats{SmallestEigenvalue: math.NaN(), Damping: s.damping}
-	if err := cmp.Or(ctx.Err(), s.loop.Setup(), s.steps.WriteInts([]int32{0}),
+	if err := ctx.Err(); err != nil {
+		return st, err
+	}
+	if err := cmp.Or(s.loop.Setup(), s.steps.WriteInts([]int32{0}),
 		s.loop.Body(krylovOpen).Run(1)); err != nil {
 		return st, err
 	}
 	last, ended := math.Inf(1), codeRunning
 	for {
-		if err := cmp.Or(s.product.apply(ctx, s.v), s.loop.Body(krylovStart).Run(1)); err != nil {
+		if err := s.product.then(ctx, s.v, s.loop.Body(krylovStart)); err != nil {
 			return st, err
 		}
 		st.Products++
@@ -297,7 +300,7 @@ func iterate(ctx context.Context, w tensor.While, p *Product, d *tensor.Variable
 		if active == 0 {
 			break
 		}
-		if err := cmp.Or(p.apply(ctx, d), w.Loop.Run(1)); err != nil {
+		if err := p.then(ctx, d, w.Loop); err != nil {
 			return 0, err
 		}
 	}

@@ -112,7 +112,10 @@ func (m LBFGSInverse) Prepare(ex *tensor.Executor, a Matrix) (System, error) {
 
 // Solve applies the pairs as they stand, and refines.
 func (s *lbfgsInverse) Solve(ctx context.Context) (Stats, error) {
-	if err := cmp.Or(s.begin(ctx), s.loop.Run(1)); err != nil {
+	if err := s.begin(ctx); err != nil {
+		return Stats{}, err
+	}
+	if err := s.loop.Run(1); err != nil {
 		return Stats{}, err
 	}
 	if s.refine == nil {

@@ -103,6 +103,14 @@ func (p *Product) apply(ctx context.Context, v *tensor.Variable) error {
 	return p.Run(ctx)
 }
 
+// then runs f once Out = A·v is computed.
+func (p *Product) then(ctx context.Context, v *tensor.Variable, f interface{ Run(n int) error }) error {
+	if err := p.apply(ctx, v); err != nil {
+		return err
+	}
+	return f.Run(1)
+}
+
 // clear is an update of Out, carried by the program that starts a loop. Executor.CompileLoop computes once, before the
 // loop, whatever depends only on variables that no body updates. Out changes outside of the loop; this update makes it
 // a variable that a body updates, so that what is computed from it stays in the loop. The starting program itself

@@ -85,13 +85,16 @@ func (s *neumannSystem) Solution() *tensor.Variable { return s.v }
 // Solve sums the series at the current value of RHS.
 func (s *neumannSystem) Solve(ctx context.Context) (Stats, error) {
 	st := Stats{Steps: s.Terms, Products: s.Terms + 1, SmallestEigenvalue: math.NaN()}
-	if err := cmp.Or(ctx.Err(), s.loop.Setup(), s.loop.Body(bodyStart).Run(1)); err != nil {
+	if err := ctx.Err(); err != nil {
+		return st, err
+	}
+	if err := cmp.Or(s.loop.Setup(), s.loop.Body(bodyStart).Run(1)); err != nil {
 		return st, err
 	}
 	if err := s.sum(ctx); err != nil {
 		return st, err
 	}
-	if err := cmp.Or(s.product.apply(ctx, s.v), s.loop.Body(bodyFinish).Run(1)); err != nil {
+	if err := s.product.then(ctx, s.v, s.loop.Body(bodyFinish)); err != nil {
 		return st, err
 	}
 	var err1, err2 error
@@ -116,7 +119,7 @@ func (s *neumannSystem) sum(ctx context.Context) error {
 		return s.loop.Run(s.Terms)
 	}
 	for range s.Terms {
-		if err := cmp.Or(s.product.apply(ctx, s.u), s.loop.Run(1)); err != nil {
+		if err := s.product.then(ctx, s.u, s.loop); err != nil {
 			return err
 		}
 	}

@@ -77,7 +77,13 @@ func (m Nystrom) Prepare(ex *tensor.Executor, a Matrix) (System, error) {
 
 // Solve computes the columns where the matrix stands, and v.
 func (s *nystrom) Solve(ctx context.Context) (Stats, error) {
-	if err := cmp.Or(s.columns.compute(ctx, s.which), s.begin(ctx), s.loop.Body(0).Run(1)); err != nil {
+	if err := s.columns.compute(ctx, s.which); err != nil {
+		return Stats{}, err
+	}
+	if err := s.begin(ctx); err != nil {
+		return Stats{}, err
+	}
+	if err := s.loop.Body(0).Run(1); err != nil {
 		return Stats{}, err
 	}
 	k := s.Rank

@@ -76,3 +76,24 @@ func TestProductOutsideTheLoop(t *testing.T) {
 		}
 	})
 }
+
+// A solve whose context has ended asks for no product.
+func TestNoProductsAfterTheEnd(t *testing.T) {
+	const n = 12
+	ended, end := context.WithCancel(context.Background())
+	end()
+	for _, e := range linear.Solvers() {
+		a, known := withSpectrum(5, spread(n, 8)...), knowAll(t, normals(112, 2*n), 2, n)
+		s := prepareKnown(t, float64s(t), e.Example, a, func(s *system, m *linear.Matrix) {
+			known(s, m)
+			m.Apply = nil
+			in, out := s.ex.Variable("in", tensor.Real, n), s.ex.Variable("out", tensor.Real, n)
+			m.Product = &linear.Product{In: in, Out: out, Run: func(ctx context.Context) error {
+				require.Fail(t, "a product", e.Name)
+				return ctx.Err()
+			}}
+		})
+		_, err := s.Solve(ended)
+		require.ErrorIs(t, err, context.Canceled, e.Name)
+	}
+}

@@ -1,7 +1,6 @@
 package linear
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -68,8 +67,16 @@ func (m RandomNeumann) Length(position uint32) int {
 // Solve draws k and moves the position on by one.
 func (s *randomNeumann) Solve(ctx context.Context) (Stats, error) {
 	k := s.Length(s.position)
-	if err := cmp.Or(s.begin(ctx), s.loop.Body(1).Run(1), repeat(ctx, s.loop, s.product, s.u, k),
-		s.loop.Body(2).Run(1)); err != nil {
+	if err := s.begin(ctx); err != nil {
+		return Stats{}, err
+	}
+	if err := s.loop.Body(1).Run(1); err != nil {
+		return Stats{}, err
+	}
+	if err := repeat(ctx, s.loop, s.product, s.u, k); err != nil {
+		return Stats{}, err
+	}
+	if err := s.loop.Body(2).Run(1); err != nil {
 		return Stats{}, err
 	}
 	s.position++

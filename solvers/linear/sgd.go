@@ -116,7 +116,10 @@ func (s *sgd) Solve(ctx context.Context) (Stats, error) {
 	if s.Normal {
 		products *= 2
 	}
-	if err := cmp.Or(s.begin(ctx), s.draw.WriteInts([]int32{int32(s.position)}), s.loop.Body(1).Run(1)); err != nil {
+	if err := s.begin(ctx); err != nil {
+		return Stats{}, err
+	}
+	if err := cmp.Or(s.draw.WriteInts([]int32{int32(s.position)}), s.loop.Body(1).Run(1)); err != nil {
 		return Stats{}, err
 	}
 	own := s.product

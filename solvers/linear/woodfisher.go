@@ -145,7 +145,10 @@ func fisherOneShot(d *direct, samples, n int, damping float64) fisherForm {
 // Solve looks at every sample once, where the variables of the matrix stand, and applies the inverse. Steps is the
 // number of samples.
 func (s *woodFisher) Solve(ctx context.Context) (Stats, error) {
-	if err := cmp.Or(s.begin(ctx), s.loop.Body(1).Run(1), s.loop.Run(s.samples), s.loop.Body(2).Run(1)); err != nil {
+	if err := s.begin(ctx); err != nil {
+		return Stats{}, err
+	}
+	if err := cmp.Or(s.loop.Body(1).Run(1), s.loop.Run(s.samples), s.loop.Body(2).Run(1)); err != nil {
 		return Stats{}, err
 	}
 	st, err := s.end(ctx, s.samples, 0)
