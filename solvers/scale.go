@@ -153,12 +153,12 @@ func (m *probe) largestEigenvalue() (float64, error) {
 	x, err1 := m.variable("x", m.b.Upper.Start.Flat)
 	y, err2 := m.variable("y", m.b.Lower.Start.Flat)
 	q := m.b.Lower.Start.Size()
-	direction, value := m.scope.Variable("probe direction", tensor.Real, q), m.scope.Number("probe eigenvalue")
-	if err := errors.Join(err1, err2); err != nil {
+	draws := make([]float32, q)
+	philox.Normals(draws, m.seed, 0, philox.StreamProbe, 0)
+	start := m.scope.Variable("probe direction", tensor.Real, q)
+	if err := errors.Join(err1, err2, start.Write32(draws)); err != nil {
 		return 0, err
 	}
-	start := make([]float32, q)
-	philox.Normals(start, m.seed, 0, philox.StreamProbe, 0)
 	largest := 0.0
 	for draw := range uint64(3) {
 		rows := probeRows
@@ -169,19 +169,13 @@ func (m *probe) largestEigenvalue() (float64, error) {
 		if err != nil {
 			return 0, err
 		}
-		step := m.program("the largest eigenvalue", func() []tensor.Update {
-			d := direction.Node()
-			d = d.Div(d.Norm())
-			hd := m.at(problem.Lower, x.Node(), y.Node(), batch).HVP(d)
-			return []tensor.Update{{Var: direction, Value: hd}, {Var: value, Value: hd.Norm()}}
-		})
-		if err := m.scope.Err(); err != nil {
+		power, err := linear.NewPower(m.scope, linear.Matrix{N: q, Apply: func(d *tensor.Node) *tensor.Node {
+			return m.at(problem.Lower, x.Node(), y.Node(), batch).HVP(d)
+		}}, start.Node())
+		if err != nil {
 			return 0, err
 		}
-		if err := errors.Join(direction.Write32(start), m.repeat(step, powerSteps)); err != nil {
-			return 0, err
-		}
-		l, err := value.Number()
+		l, err := power.Measure(m.ctx, powerSteps)
 		if err != nil || math.IsNaN(l) {
 			return l, err
 		}

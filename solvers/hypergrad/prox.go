@@ -58,11 +58,11 @@ type proximal struct {
 	separable bool // the support's system is used
 	fixed     float64
 	step      *tensor.Variable // s
-	vector    *tensor.Variable // of the power method
+	vector    *tensor.Variable // a point at which the map is looked at
 	d         *tensor.Variable // D·1
 	facts     *tensor.Variable // see below
-	begin     *tensor.Function // of the power method
-	power     program
+	largest   *linear.Power    // |H|
+	product   problem.Counts   // what one of its products asks for
 	look      program
 	support   *tensor.Function // of the map at any point, for separability
 }
@@ -72,7 +72,6 @@ const (
 	factMixed   = iota // |D t - d⊙t| / |D t| for a vector t
 	factKinks          // coordinates whose d changes nearby
 	factSupport        // coordinates with d > 0
-	factLength         // |H v| of the power method
 	factCount
 )
 
@@ -133,16 +132,13 @@ func (p *proximal) prepare(s linear.Solver, at func() *problem.Root) error {
 	e := p.e
 	sc, o, x, y, b := e.scope, e.oracle, e.x.Node(), e.parts[0].Node(), e.bound
 	lower := func() *problem.Point { return o.At(problem.Lower, x, y, b.All(problem.Lower), frozen, nil) }
-	p.begin = sc.Compile("hypergradient power begin", func() []tensor.Update {
-		t := tilts(e.n)
-		return []tensor.Update{{Var: p.vector, Value: t.Div(t.Norm())}}
-	})
-	p.power = e.compile("power", func() []tensor.Update {
-		hv := lower().HVP(p.vector.Node())
-		size := linear.Norm(hv)
-		next := tensor.Where(tensor.Const(0).Lt(size), hv.Div(size), p.vector.Node())
-		return []tensor.Update{{Var: p.vector, Value: next}, p.fact(map[int]*tensor.Node{factLength: size})}
-	})
+	before := o.Counts
+	hv := func(v *tensor.Node) *tensor.Node { return lower().HVP(v) }
+	var err error
+	if p.largest, err = linear.NewPower(sc, linear.Matrix{N: e.n, Apply: hv}, tilts(e.n)); err != nil {
+		return err
+	}
+	p.product = o.Counts.Plus(before, -1)
 	tolerance := math.Sqrt(b.Executor.Info().UnitRoundoff())
 	p.look = e.compile("look", func() []tensor.Update {
 		s := p.step.Node()
@@ -169,7 +165,6 @@ func (p *proximal) prepare(s linear.Solver, at func() *problem.Root) error {
 	if err := p.checkMap(s); err != nil {
 		return err
 	}
-	var err error
 	if e.across, err = p.reduced(s, lower, true); err != nil {
 		return err
 	}
@@ -219,23 +214,12 @@ func (p *proximal) checkMap(s linear.Solver) error {
 func (p *proximal) decide(ctx context.Context, h *Hypergradient) error {
 	step := p.fixed
 	if step == 0 {
-		if err := p.begin.Run(1); err != nil {
-			return err
-		}
-		for range powerSteps {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			if err := p.power.Run(1); err != nil {
-				return err
-			}
-			h.Counts = h.Counts.Plus(p.power.counts, 1)
-		}
-		f, err := p.facts.Read()
+		largest, err := p.largest.Measure(ctx, powerSteps)
 		if err != nil {
 			return err
 		}
-		if step = 1 / f[factLength]; !(step > 0) || math.IsInf(step, 0) {
+		h.Counts = h.Counts.Plus(p.product, powerSteps)
+		if step = 1 / largest; !(step > 0) || math.IsInf(step, 0) {
 			step = 1 // a linear G: any step will do
 		}
 	}

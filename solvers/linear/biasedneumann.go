@@ -38,7 +38,7 @@ type neumannToBias struct {
 	*direct
 	NeumannToBias
 	u, step *tensor.Variable
-	largest *power
+	largest *Power
 }
 
 // Prepare compiles the recurrence of Neumann with the step as a variable.
@@ -67,7 +67,14 @@ func (m NeumannToBias) Prepare(ex *tensor.Executor, a Matrix) (System, error) {
 	}
 	s := &neumannToBias{direct: d, NeumannToBias: m, u: d.vector("u", a.N), step: d.number("step")}
 	if m.Largest == 0 {
-		if s.largest, err = newPower(d.scope, a, m.Seed); err != nil {
+		draws := make([]float32, a.N)
+		philox.Normals(draws, m.Seed, 0, philox.StreamProbe, 0)
+		start := d.vector("start", a.N)
+		err := start.Write32(draws)
+		if err == nil {
+			s.largest, err = NewPower(d.scope, a, start.Node())
+		}
+		if err != nil {
 			return nil, errors.Join(err, d.scope.Close())
 		}
 	}
@@ -96,7 +103,7 @@ func (m NeumannToBias) terms(step, mu, norm float64) int {
 func (s *neumannToBias) Solve(ctx context.Context) (Stats, error) {
 	largest, products := s.Largest, 0
 	if s.largest != nil {
-		found, err := s.largest.measure(ctx, s.Power)
+		found, err := s.largest.Measure(ctx, s.Power)
 		if err != nil {
 			return Stats{}, err
 		}
@@ -133,44 +140,4 @@ func (s *neumannToBias) Solve(ctx context.Context) (Stats, error) {
 		}
 	}
 	return st, err
-}
-
-// power finds the largest eigenvalue by the power method: d ← A d/|A d|.
-type power struct {
-	d, value *tensor.Variable
-	start    []float64
-	product  *Product
-	loop     *tensor.Loop
-}
-
-func newPower(sc *tensor.Scope, m Matrix, seed uint64) (*power, error) {
-	draws := make([]float32, m.N)
-	philox.Normals(draws, seed, 0, philox.StreamProbe, 0)
-	p := &power{d: sc.Variable("power d", tensor.Real, m.N), value: sc.Number("power value"),
-		start: make([]float64, m.N), product: m.Product}
-	size := 0.0
-	for _, z := range draws {
-		size += float64(z) * float64(z)
-	}
-	for i, z := range draws {
-		p.start[i] = float64(z) / math.Sqrt(size)
-	}
-	apply := m.graph()
-	p.loop = sc.Loop("power", func() []tensor.Update {
-		ad := apply(p.d.Node())
-		size := Norm(ad)
-		return []tensor.Update{{Var: p.value, Value: size},
-			{Var: p.d, Value: ad.Div(tensor.Where(tensor.Const(0).Lt(size), size, tensor.Const(1)))}}
-	}, func() []tensor.Update {
-		return append(p.product.clear(), tensor.Update{Var: p.value, Value: tensor.Const(0)})
-	})
-	return p, sc.Err()
-}
-
-// measure is |A d| after so many products, at most the largest |eigenvalue|.
-func (p *power) measure(ctx context.Context, products int) (float64, error) {
-	if err := cmp.Or(p.loop.Setup(), p.d.Write(p.start), repeat(ctx, p.loop, p.product, p.d, products)); err != nil {
-		return 0, err
-	}
-	return p.value.Number()
 }
