@@ -107,19 +107,11 @@ func lowerEquations(algorithm string, b *problem.Bound) (_ *equations, err error
 // upload brings A and A⁺ to the device.
 func (e *equations) upload(a *mat.Dense) error {
 	m, q := a.Dims()
-	var gram mat.SymDense
-	gram.SymOuterK(1, a)
-	var chol mat.Cholesky
-	if !chol.Factorize(&gram) || chol.Cond() > 1e14 {
+	pinv, ok := problem.RightInverse(a)
+	if !ok {
 		return fmt.Errorf("the %d equations of Lower.Equality depend on each other: leave out those that follow from "+
 			"others", m)
 	}
-	var half mat.Dense // (AAᵀ)⁻¹A
-	if err := chol.SolveTo(&half, a); err != nil {
-		return fmt.Errorf("Lower.Equality: %w", err)
-	}
-	pinv := mat.NewDense(q, m, nil)
-	pinv.Copy(half.T())
 	rows, inverse := e.scope.Variable("A", tensor.Real, m, q), e.scope.Variable("A⁺", tensor.Real, q, m)
 	e.rows, e.pinv = rows.Node(), inverse.Node()
 	return cmp.Or(rows.Write(a.RawMatrix().Data), inverse.Write(pinv.RawMatrix().Data))

@@ -27,12 +27,23 @@ func NewAffine(rows *mat.Dense, target []float64) (Affine, error) {
 	if rows == nil || rows.IsEmpty() {
 		return Affine{}, errors.New("problem: an affine set without equations: leave Set nil where there are none")
 	}
-	m, n := rows.Dims()
+	m, _ := rows.Dims()
 	if len(target) != m {
 		return Affine{}, fmt.Errorf("problem: %d equations with %d right-hand sides", m, len(target))
 	}
-	// Rows of length 1 tell rows that depend on each other from rows of different sizes.
-	unit, sizes := mat.DenseCopyOf(rows), make([]float64, m)
+	pinv, ok := RightInverse(rows)
+	if !ok {
+		return Affine{}, fmt.Errorf("problem: the %d equations of an affine set depend on each other: leave out "+
+			"those that follow from others", m)
+	}
+	return Affine{rows: mat.DenseCopyOf(rows), target: append([]float64(nil), target...), pinv: pinv}, nil
+}
+
+// RightInverse is E⁺ = Eᵀ(EEᵀ)⁻¹ [n, m] of a matrix E [m, n]; ok is false where its rows depend on each other. Rows of
+// length 1 tell such rows from rows of different sizes.
+func RightInverse(e *mat.Dense) (inverse *mat.Dense, ok bool) {
+	m, n := e.Dims()
+	unit, sizes := mat.DenseCopyOf(e), make([]float64, m)
 	for i := range m {
 		row := unit.RawRowView(i)
 		if sizes[i] = floats.Norm(row, 2); sizes[i] > 0 {
@@ -43,19 +54,18 @@ func NewAffine(rows *mat.Dense, target []float64) (Affine, error) {
 	gram.SymOuterK(1, unit)
 	var chol mat.Cholesky
 	if !chol.Factorize(&gram) || chol.Cond() > 1e14 {
-		return Affine{}, fmt.Errorf("problem: the %d equations of an affine set depend on each other: leave out "+
-			"those that follow from others", m)
+		return nil, false
 	}
 	var half mat.Dense // (UUᵀ)⁻¹U for the rows U of length 1
 	if err := chol.SolveTo(&half, unit); err != nil {
-		return Affine{}, fmt.Errorf("problem: affine set: %w", err)
+		return nil, false
 	}
 	for i, size := range sizes {
 		floats.Scale(1/size, half.RawRowView(i))
 	}
-	pinv := mat.NewDense(n, m, nil)
-	pinv.Copy(half.T())
-	return Affine{rows: mat.DenseCopyOf(rows), target: append([]float64(nil), target...), pinv: pinv}, nil
+	inverse = mat.NewDense(n, m, nil)
+	inverse.Copy(half.T())
+	return inverse, true
 }
 
 // Project is z - E⁺(E z - c).
