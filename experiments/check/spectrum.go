@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 
+	"bilevel/solvers/linear"
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
 
@@ -45,11 +46,10 @@ func (c *checker) spectrum(ctx context.Context) (Spectrum, error) {
 			}
 		}
 	}
-	var eig mat.EigenSym
-	if !eig.Factorize(h, false) {
+	values := linear.Eigenvalues(h)
+	if values == nil {
 		return s, nil
 	}
-	values := eig.Values(nil)
 	return Spectrum{values[0], values[n-1]}, nil
 }
 

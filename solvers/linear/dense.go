@@ -104,7 +104,7 @@ func (s *denseSystem) Solve(ctx context.Context) (Stats, error) {
 func factorize(a *mat.SymDense, b []float64, roundoff float64) (v []float64, status Status, smallest float64) {
 	n := len(b)
 	zero := make([]float64, n)
-	values := eigenvalues(a)
+	values := Eigenvalues(a)
 	if values == nil {
 		return zero, NotFinite, math.NaN()
 	}

@@ -74,9 +74,10 @@ func evenExponent(x float64) int {
 	return max(k&^1, -1000)
 }
 
-// eigenvalues are those of a in ascending order, or nil where they are not found. An even power of 2 keeps the largest
-// element near 1, as eigenvaluesOfTridiagonal does.
-func eigenvalues(a *mat.SymDense) []float64 {
+// Eigenvalues are those of a in ascending order, also where its elements are very large or small; nil where they are
+// not found, or an element is not finite. An even power of 2 brings the largest element near 1, as in
+// eigenvaluesOfTridiagonal.
+func Eigenvalues(a *mat.SymDense) []float64 {
 	var impl lapack.Implementation
 	n := a.SymmetricDim()
 	d, e, tau, work := make([]float64, n), make([]float64, n-1), make([]float64, n-1), make([]float64, 1)

@@ -109,6 +109,9 @@ func TestDenseWithATinyBlock(t *testing.T) {
 	_, st := prepare(t, float64s(t), linear.Dense{}, a).solve([]float64{1, 1, 1, 1}, nil)
 	require.Equal(t, linear.Breakdown, st.Status)
 	require.InDelta(t, 0, st.SmallestEigenvalue, 1e-120)
+	require.Equal(t, []float64{1e-320}, linear.Eigenvalues(diagonal(1e-320)))
+	require.InEpsilonSlice(t, []float64{1e300, 3e300}, linear.Eigenvalues(diagonal(3e300, 1e300)), 1e-14)
+	require.Nil(t, linear.Eigenvalues(diagonal(math.NaN(), 1)))
 }
 
 // Every solver gives the same on a simulated card, which reads the stop flag late, as on the processor.

@@ -59,8 +59,8 @@ func (d dense) gradient(theta, mask []float64, gamma float64) (g []float64, smal
 		}
 		a.SetSym(i, i, a.At(i, i)+gamma)
 	}
-	var eigen mat.EigenSym
-	if !eigen.Factorize(a, false) {
+	values := linear.Eigenvalues(a)
+	if values == nil {
 		return nil, 0, fmt.Errorf("the eigenvalues of the lower level's Hessian did not converge")
 	}
 	var w, hw mat.VecDense
@@ -76,7 +76,7 @@ func (d dense) gradient(theta, mask []float64, gamma float64) (g []float64, smal
 	for i := range n {
 		g[i] = theta[i]*d.gu[i] - d.gl[i]*w.AtVec(i) - theta[i]*hw.AtVec(i)
 	}
-	return g, eigen.Values(nil)[0], nil
+	return g, values[0], nil
 }
 
 // Compare computes the hypergradient in the mask [q] by every variant and densely, at weights theta and a mask, which
