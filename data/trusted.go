@@ -1,10 +1,7 @@
 package data
 
 import (
-	"encoding/binary"
 	"fmt"
-	"hash/maphash"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -247,43 +244,6 @@ func (d *Judged) checkTrusted() error {
 	}
 	slices.Sort(each)
 	return d.standIn(judged, trusted, each[len(each)/2])
-}
-
-// checkCopies refuses trusted rows that are training rows too: a model would be judged by what it was trained on.
-func (d *Judged) checkCopies() error {
-	seed, places, buffer := maphash.MakeSeed(), map[uint64][]int32{}, make([]byte, 0, 4*d.Train.Dim)
-	hash := func(row []float32) uint64 {
-		buffer = buffer[:0]
-		for _, v := range row {
-			buffer = binary.LittleEndian.AppendUint32(buffer, math.Float32bits(v))
-		}
-		return maphash.Bytes(seed, buffer)
-	}
-	for i := range d.Trusted.N() {
-		h := hash(d.Trusted.Row(i))
-		places[h] = append(places[h], int32(i))
-	}
-	copies, first := 0, ""
-	for i := range d.Train.N() {
-		row := d.Train.Row(i)
-		for _, k := range places[hash(row)] {
-			if slices.Equal(row, d.Trusted.Row(int(k))) {
-				if copies++; first == "" {
-					first = fmt.Sprintf("trusted row %d is training row %d", k, d.Rows[i])
-				}
-			}
-		}
-	}
-	switch {
-	case copies == 0:
-	case 2*copies >= d.Trusted.N():
-		return fmt.Errorf("%d trusted rows lie among the training rows (%s, the same numbers): take them out of the "+
-			"training rows, or mark them there with %s", copies, first, TrustedFile)
-	default:
-		d.Warnings = append(d.Warnings,
-			fmt.Sprintf("%d trusted rows have the same features as training rows (%s)", copies, first))
-	}
-	return nil
 }
 
 // standIn moves some rows of classes without trusted rows to the trusted ones: a model that never saw the class would

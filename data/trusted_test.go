@@ -120,7 +120,7 @@ func TestJudgeRefuses(t *testing.T) {
 		want string
 	}{
 		"copies": {copies,
-			"4 trusted rows lie among the training rows (trusted row 0 is training row 3, the same numbers)"},
+			"4 of 4 trusted rows are training rows too (such as: trusted row 0 is training row 3, by its features)"},
 		"unknown": {stray, "the label 2 of trusted row 3 occurs in no training row"},
 		"few":     {labelled(1, 100, 2), "there are 1 trusted rows for 2 classes"},
 	} {
@@ -135,6 +135,34 @@ func TestJudgeRefuses(t *testing.T) {
 	}
 	_, err = data.Judge(&data.Dataset{Classes: 2, Train: train}, data.Judging{Trusted: all}, 1)
 	require.ErrorContains(t, err, "0 rows are left to be judged")
+}
+
+// Rows of a table of categories are equal by chance: that is said once, and counts rows.
+func TestJudgeEqualRows(t *testing.T) {
+	train := labelled(200, 0, 2)
+	for i := range train.Features {
+		train.Features[i] = float32(i / 2 % 7)
+	}
+	marks := make([]bool, 200)
+	for i := range 20 {
+		marks[i] = true
+	}
+	d, err := data.Judge(&data.Dataset{Classes: 2, Train: train}, data.Judging{Trusted: marks}, 1)
+	require.NoError(t, err)
+	want := "the features of 20 of 20 trusted rows are those of judged rows too"
+	require.Equal(t, []string{want + " (such as: trusted row 0 is training row 28)"}, d.Warnings)
+
+	val, err := train.Rows(d.TrustedRows)
+	require.NoError(t, err)
+	d, err = data.Judge(&data.Dataset{Classes: 2, Train: train, Val: val}, data.Judging{}, 1)
+	require.NoError(t, err)
+	require.Equal(t, []string{want + " (such as: trusted row 0 is training row 0)"}, d.Warnings)
+
+	single := labelled(200, 0, 2) // where rows are marked, equal ones are no mistake even if each has just one partner
+	copy(single.Features[:20], single.Features[20:40])
+	d, err = data.Judge(&data.Dataset{Classes: 2, Train: single}, data.Judging{Trusted: marks}, 1)
+	require.NoError(t, err)
+	require.Len(t, d.Warnings, 1)
 }
 
 // One row must not decide a column's scale: the others would all become the same number.

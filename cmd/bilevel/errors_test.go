@@ -318,7 +318,7 @@ func TestCleanTrustedRows(t *testing.T) {
 	refused(t, bilevel(run+own), exitEnvironment, "val_x.npy holds 50 rows, but", "holds 30 labels")
 	writeFiles(t, own, map[string][]byte{"val_x.npy": array(t, x[40:80], 20, 2), "val_y.npy": array(t, y[20:40], 20)})
 	refused(t, bilevel(run+own), exitEnvironment,
-		"trusted rows lie among the training rows (trusted row 0 is training row 20")
+		"20 of 20 trusted rows are training rows too (such as: trusted row 0 is training row 20")
 	refused(t, bilevel(run+own+" --trusted marks.npy"), exitEnvironment, "trusted rows are named twice")
 	writeFiles(t, own, map[string][]byte{"val_x.npy": array(t, []float32{-9, 0, 9, 0}, 2, 2),
 		"val_y.npy": array(t, []int32{0, 2}, 2)})
