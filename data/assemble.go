@@ -13,7 +13,8 @@ type rows struct {
 	bytes    []byte
 	shape    []int // of one row
 	labels   *labelColumn
-	from     string // what errors call the file of the features
+	files    []string // see Set.Files
+	from     string   // what errors call the file of the features
 }
 
 // len is the number of features of all rows together.
@@ -67,7 +68,7 @@ func assemble(name string, of [parts]*rows) (*Dataset, error) {
 	d.ClassNames, d.Classes = names, len(names)
 	for i, to := range []**Set{&d.Train, &d.Val, &d.Test} {
 		if p := of[i]; p != nil {
-			*to = &Set{Features: p.features, Bytes: p.bytes, Labels: labels[i], Dim: p.dim()}
+			*to = &Set{Features: p.features, Bytes: p.bytes, Labels: labels[i], Dim: p.dim(), Files: p.files}
 		}
 	}
 	d.Notes = append(d.Notes, labelNotes(d)...)
@@ -101,6 +102,9 @@ func known(of [parts]*rows) (test *rows, notes []string) {
 	for i, y := range test.labels.numbers {
 		if y != unknown {
 			labels.numbers = append(labels.numbers, y)
+			if test.files != nil {
+				left.files = append(left.files, test.files[i])
+			}
 			if test.bytes != nil {
 				left.bytes = append(left.bytes, test.bytes[i*dim:(i+1)*dim]...)
 			} else {

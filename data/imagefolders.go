@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"image"
@@ -145,6 +146,14 @@ func readImageFolders(dir string, names []string, _ Options) (*Dataset, error) {
 				seen[p], folder, p)
 		}
 		seen[p], files[p] = folder, found
+		left, err := leftOut(in, folder, found)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", dir, err)
+		}
+		if len(left) > 0 {
+			notes = append(notes, fmt.Sprintf("of the images in %s, these are left out: %s; PNG and JPEG are read, in "+
+				"the folder of a class or its folder images", filepath.Join(dir, folder), fewOf(left)))
+		}
 	}
 	channels, err := channelsOf(in, files)
 	if err != nil {
@@ -173,7 +182,31 @@ func readImageFolders(dir string, names []string, _ Options) (*Dataset, error) {
 	return d, err
 }
 
-// imagesBelow lists the images of a part with their classes, in the order of their names.
+// otherImages are endings of images that are not read.
+var otherImages = []string{".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".ppm", ".pgm", ".jfif"}
+
+// leftOut lists the image files below a part's folder that are not among those that were taken.
+func leftOut(in fs.FS, folder string, taken []labelled) (left []string, err error) {
+	known := map[string]bool{}
+	for _, f := range taken {
+		known[f.file] = true
+	}
+	err = fs.WalkDir(in, folder, func(file string, entry fs.DirEntry, err error) error {
+		hidden := strings.HasPrefix(entry.Name(), ".") && file != folder
+		switch {
+		case err != nil || hidden && entry.IsDir():
+			return cmp.Or(err, fs.SkipDir)
+		case hidden || entry.IsDir() || known[file]:
+		case isImage(file) || slices.Contains(otherImages, strings.ToLower(path.Ext(file))):
+			left = append(left, file)
+		}
+		return nil
+	})
+	return left, err
+}
+
+// imagesBelow lists the images of a part with their classes: by the names of the classes' folders, then by those of
+// the files. This order numbers the rows.
 func imagesBelow(in fs.FS, folder string) (files []labelled, err error) {
 	if _, err := fs.Stat(in, path.Join(folder, tinyAnnotations)); err == nil {
 		return annotated(in, folder)

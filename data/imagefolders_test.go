@@ -37,9 +37,18 @@ func TestImageFolders(t *testing.T) {
 	require.Equal(t, []float32{200, 10, 30}, d.Train.Row(1)[15:])
 	require.InDeltaSlice(t, []float32{200, 10, 30}, d.Train.Row(2)[:3], 3, "JPEG loses some")
 	require.Nil(t, d.Test)
+	require.Equal(t, []string{"cat/a.PNG", "cat/b.png", "dog/images/x.jpg"}, d.Train.Files)
 	h, w, c, err := d.Image()
 	require.NoError(t, err)
 	require.Equal(t, []int{2, 3, 3}, []int{h, w, c})
+
+	d, err = OpenFolder(unzipped(t, map[string][]byte{
+		"cat/b.png": png(red), "cat/small/a.png": png(red), "dog/a.png": png(red), "dog/c.webp": nil, "gif/d.gif": nil,
+		"dog/._a.png": nil, "dog/.thumbs/a.png": nil, "e.jpg": nil,
+	}))
+	require.NoError(t, err)
+	require.Equal(t, []string{"cat/b.png", "dog/a.png"}, d.Train.Files)
+	require.Contains(t, d.Notes[0], "these are left out: cat/small/a.png, dog/c.webp, e.jpg, gif/d.gif; PNG and JPEG")
 
 	dir := unzipped(t, map[string][]byte{
 		"train/cat/a.png": png(grey), "train/dog/b.png": png(grey), "test/dog/c.png": png(grey),

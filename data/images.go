@@ -73,7 +73,7 @@ func (p *pictures) add(tree fs.FS, name, label string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	p.labels.words = append(p.labels.words, label)
+	p.labels.words, p.files = append(p.labels.words, label), append(p.files, name)
 	return nil
 }
 

@@ -65,6 +65,8 @@ type Set struct {
 	Bytes    []byte    // [N, Dim], row-major
 	Labels   []int32   // [N]
 	Dim      int       // features of a row
+	// Files[i] is the image file that row i was read from, below the folder or archive; nil where rows have no files.
+	Files []string
 }
 
 // N returns the number of rows.
@@ -94,6 +96,9 @@ func (s *Set) Rows(rows []int32) (*Set, error) {
 			sub.Features = append(sub.Features, s.Row(int(i))...)
 		}
 		sub.Labels[j] = s.Labels[i]
+		if s.Files != nil {
+			sub.Files = append(sub.Files, s.Files[i])
+		}
 	}
 	return sub, nil
 }

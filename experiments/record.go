@@ -66,6 +66,18 @@ type Table struct {
 	Rows    [][]string
 }
 
+// AddFiles adds a last column: the file of each row of the table, which is at place(i) among the files. Where there are
+// no files it adds none.
+func (t *Table) AddFiles(files []string, place func(i int) int32) {
+	if files == nil {
+		return
+	}
+	t.Columns = append(t.Columns, "file")
+	for i := range t.Rows {
+		t.Rows[i] = append(t.Rows[i], files[place(i)])
+	}
+}
+
 // Sample is values in [0, 1] of one kind, drawn as one colour of a histogram.
 type Sample struct {
 	Name   string

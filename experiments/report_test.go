@@ -344,6 +344,17 @@ func TestTablesOfEarlierRunsGo(t *testing.T) {
 	require.Equal(t, []string{"suspects-mine.csv", "suspects.csv"}, names(t, dir))
 }
 
+// A table names the files of its rows where they have some.
+func TestTableAddsFiles(t *testing.T) {
+	table := Table{Columns: []string{"row"}, Rows: [][]string{{"2"}, {"0"}}}
+	place := func(i int) int32 { return []int32{2, 0}[i] }
+	table.AddFiles(nil, place)
+	require.Equal(t, []string{"row"}, table.Columns)
+	table.AddFiles([]string{"a/1.png", "a/2.png", "b/1.png"}, place)
+	require.Equal(t, []string{"row", "file"}, table.Columns)
+	require.Equal(t, [][]string{{"2", "b/1.png"}, {"0", "a/1.png"}}, table.Rows)
+}
+
 // The page asks for no other file, escapes what it is given, and has everything on it.
 func TestPageStandsAlone(t *testing.T) {
 	dir := t.TempDir()

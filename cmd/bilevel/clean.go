@@ -33,8 +33,10 @@ Trusted rows are rows whose labels you have looked at: some hundred are good. Na
 trusted.npy in the folder, an array with 1 for each trusted training row and 0 for the others, or give them as val_x.npy
 and val_y.npy. Without any, the ranking is by out-of-fold self-confidence and the flag by confident learning.
 
-A folder given as --data holds train_x.npy, train_y.npy [, val_x.npy, val_y.npy] [, test_x.npy, test_y.npy], or the four
-MNIST files. Without --data the embedded digits are taken, with 20 % of their labels redrawn.`,
+A folder given as --data holds train_x.npy, train_y.npy [, val_x.npy, val_y.npy] [, test_x.npy, test_y.npy], the four
+MNIST files, or a folder of images for each class. Images are rows in the order of the names of their classes' folders
+and, within a class, of their own, as labels.csv lists them; --trusted marks them in this order. Without
+--data the embedded digits are taken, with 20 % of their labels redrawn.`,
 		Example: `  bilevel clean
   bilevel clean --data ./mine --trusted looked-at.npy
   bilevel clean --data mnist --corrupt 0.5 --weights table --model mlp:64`,

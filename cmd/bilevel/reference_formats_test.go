@@ -151,8 +151,11 @@ var readForms = []form{
 		title: "Folders of images, .png and .jpg",
 		text: "A folder for each class, CLASS/*.png, or such folders in train, val and test; images also lie in a " +
 			"folder images below that of the class, and a validation part as Tiny-ImageNet's does, val/images " +
-			"with val_annotations.txt. All images must have one size, of at most 65,536 pixels. Rows have the " +
-			"shape [height, width, 3], or [height, width] where no image has colours.",
+			"with val_annotations.txt. Rows are in the order of the names of the classes' folders and, within a " +
+			"class, of the files', as Python's sorted(pathlib.Path('pets').glob('*/*.png')) gives them; trusted.npy " +
+			"marks them in this order. Other images are left out and named. All images must have one size, of at " +
+			"most 65,536 pixels. Rows have the shape [height, width, 3], or [height, width] where no image has " +
+			"colours.",
 		files: func(t *testing.T) map[string][]byte {
 			var b bytes.Buffer
 			require.NoError(t, png.Encode(&b, image.NewGray(image.Rect(0, 0, 3, 2))))
@@ -248,9 +251,10 @@ var written = map[string]string{
 	"p-given.svg":                      "how the probabilities of the given labels are distributed",
 	"report.html":                      "one page with all of it, which asks for no other file",
 	"result.json":                      "every figure, as `--json` prints it; the file that is written last",
-	"suspects.csv":                     "every training row, the most suspect first; `row` counts from 0",
-	"suspects.png":                     "the most suspect images",
-	"weights.svg":                      "how the weights of rows are distributed",
+	"suspects.csv": "every training row, the most suspect first; `row` counts from 0; of " +
+		"folders of images there is a last column, `file`, in labels.csv too",
+	"suspects.png": "the most suspect images",
+	"weights.svg":  "how the weights of rows are distributed",
 }
 
 var cellKey = regexp.MustCompile(`cells/[0-9a-f]{16}/`)

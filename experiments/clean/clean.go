@@ -210,13 +210,15 @@ func (t *task) score(ctx context.Context, env *experiments.Env, r *experiments.R
 	}
 	detect(weights, t.data.Changed, t.data.Drawn, r.Scalars)
 	suspects := experiments.Table{Name: "suspects", Columns: []string{"row", "label", "weight", "own_label"}}
-	for _, i := range experiments.Ascending(t.result.X.Flat) {
+	order := experiments.Ascending(t.result.X.Flat)
+	for _, i := range order {
 		suspects.Rows = append(suspects.Rows, []string{
 			strconv.Itoa(int(t.data.Rows[i])), strconv.Itoa(int(t.data.Train.Labels[i])),
 			experiments.Number(weights[i]),
 			strconv.Itoa(int(own.Ints["label"][i])),
 		})
 	}
+	suspects.AddFiles(env.Data.Train.Files, func(i int) int32 { return t.data.Rows[order[i]] })
 	r.Tables = append(r.Tables, suspects)
 	r.Samples = samples(weights, t.data.Changed)
 	t.warnOfWeights(r, weights)

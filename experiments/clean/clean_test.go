@@ -248,7 +248,7 @@ func TestPlainWarnsOfWhatTellsNothing(t *testing.T) {
 }
 
 func TestWhatToDoWithoutFlaggedRows(t *testing.T) {
-	require.Contains(t, whatToDo(0), "no row is flagged: look at the first ten")
-	require.Contains(t, whatToDo(1), "look at the flagged row of suspects.csv")
-	require.Contains(t, whatToDo(12), "look at the 12 flagged rows of suspects.csv, from the top")
+	require.Contains(t, whatToDo(0, false), "no row is flagged: look at the first ten")
+	require.Contains(t, whatToDo(1, false), "look at the flagged row of suspects.csv")
+	require.Contains(t, whatToDo(12, true), "look at the 12 flagged rows of suspects.csv, from the top: file is")
 }

@@ -60,7 +60,7 @@ func (g *guided) finish(ctx context.Context, end *ending, controls []*control) e
 	g.r.Counts["rows"], g.r.Counts["flagged"] = int64(len(ranked)), int64(flagged)
 	g.r.Counts["trusted"] = int64(len(g.trust))
 	g.r.Counts["classes"] = int64(g.data.Classes)
-	g.r.Texts["what_to_do"] = whatToDo(flagged)
+	g.r.Texts["what_to_do"] = whatToDo(flagged, g.env.Data.Train.Files != nil)
 	if g.r.Texts["rule"] = "flagged: the suggested label is another than the given one"; end.found != nil {
 		g.r.Texts["rule"] = "flagged: found by confident learning"
 	}
@@ -77,8 +77,11 @@ func (g *guided) finish(ctx context.Context, end *ending, controls []*control) e
 }
 
 // whatToDo says which rows of suspects.csv to look at.
-func whatToDo(flagged int) string {
-	const place = "row is the 0-based place in the training file"
+func whatToDo(flagged int, files bool) string {
+	place := "row is the 0-based place in the training file"
+	if files {
+		place = "file is the image in the folder of the data"
+	}
 	switch flagged {
 	case 0:
 		return "no row is flagged: look at the first ten or so of suspects.csv all the same, where the least " +
@@ -196,7 +199,7 @@ func (g *guided) listTrusted(ctx context.Context, end *ending, ranked *[]verdict
 	slices.SortStableFunc(*ranked, func(a, b verdict) int { return cmp.Compare(b.doubt, a.doubt) })
 	slices.SortStableFunc(apart, func(a, b verdict) int { return cmp.Compare(b.doubt, a.doubt) })
 	if own > 0 {
-		g.r.Tables = append(g.r.Tables, g.listing("trusted", apart))
+		g.r.Tables = append(g.r.Tables, g.listing("trusted", apart, g.env.Data.Val.Files))
 	}
 	return nil
 }
@@ -204,8 +207,8 @@ func (g *guided) listTrusted(ctx context.Context, end *ending, ranked *[]verdict
 // class is what the data set calls a class.
 func (g *guided) class(c int32) string { return g.env.Data.ClassName(c) }
 
-// listing is verdicts as a table.
-func (g *guided) listing(name string, rows []verdict) experiments.Table {
+// listing is verdicts as a table, with the files of the rows where they have some.
+func (g *guided) listing(name string, rows []verdict, files []string) experiments.Table {
 	t := experiments.Table{Name: name, Columns: []string{"row", "given_label", "suggested_label", "p_given", "p_right",
 		"weight", "flagged"}}
 	for _, w := range rows {
@@ -221,21 +224,24 @@ func (g *guided) listing(name string, rows []verdict) experiments.Table {
 			experiments.Number(math.Exp(-w.doubt)), weight, flagged,
 		})
 	}
+	t.AddFiles(files, func(i int) int32 { return rows[i].row })
 	return t
 }
 
 // tables are the list of suspects and the cleaned labels.
 func (g *guided) tables(ranked []verdict) {
 	cleaned := experiments.Table{Name: "labels", Columns: []string{"row", "label"}}
-	for _, w := range slices.SortedFunc(slices.Values(ranked),
-		func(a, b verdict) int { return cmp.Compare(a.row, b.row) }) {
+	ordered := slices.SortedFunc(slices.Values(ranked), func(a, b verdict) int { return cmp.Compare(a.row, b.row) })
+	for _, w := range ordered {
 		label := w.given
 		if w.flagged {
 			label = w.suggested
 		}
 		cleaned.Rows = append(cleaned.Rows, []string{strconv.Itoa(int(w.row)), g.class(label)})
 	}
-	g.r.Tables = append([]experiments.Table{g.listing("suspects", ranked), cleaned}, g.r.Tables...)
+	files := g.env.Data.Train.Files
+	cleaned.AddFiles(files, func(i int) int32 { return ordered[i].row })
+	g.r.Tables = append([]experiments.Table{g.listing("suspects", ranked, files), cleaned}, g.r.Tables...)
 	var kinds [2]experiments.Sample
 	kinds[0].Name, kinds[1].Name = "not flagged", "flagged"
 	if g.data.Changed != nil {

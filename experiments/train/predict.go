@@ -190,5 +190,6 @@ func (t *Trained) Predict(ctx context.Context, ex *tensor.Executor, set *data.Se
 			strconv.Itoa(i), word, experiments.Number(math.Exp(v.Reals["log probability"][i])),
 		})
 	}
+	table.AddFiles(set.Files, func(i int) int32 { return int32(i) })
 	return table, nil
 }
