@@ -87,7 +87,7 @@ func npzSources(path string) (all []arraySource, _ io.Closer, err error) {
 }
 
 // arrayParts reads the pairs of arrays among the sources. where is the folder or archive they are in.
-func arrayParts(where string, sources []arraySource, unlabelled bool) ([parts]*rows, error) {
+func arrayParts(where string, sources []arraySource, o Options) ([parts]*rows, error) {
 	var of [parts]*rows
 	byName := map[string]arraySource{}
 	var names []string
@@ -109,14 +109,14 @@ func arrayParts(where string, sources []arraySource, unlabelled bool) ([parts]*r
 		case p.features == "":
 			return of, fmt.Errorf("%s is there, but the %v features are missing, such as %s_x.npy: %w",
 				p.labels, part(i), arrayPart(i), fs.ErrNotExist)
-		case p.labels == "" && !unlabelled && part(i) == testPart: // nothing can be measured on them
+		case p.labels == "" && !o.Unlabelled && part(i) == testPart: // nothing can be measured on them
 			of[i] = &rows{from: p.features}
 			continue
-		case p.labels == "" && !unlabelled:
+		case p.labels == "" && !o.Unlabelled:
 			return of, fmt.Errorf("%s is there, but the %v labels are missing, such as %s_y.npy: %w",
 				p.features, part(i), arrayPart(i), fs.ErrNotExist)
 		}
-		if of[i], err = arrayPair(byName[p.features], byName[p.labels]); err != nil {
+		if of[i], err = arrayPair(byName[p.features], byName[p.labels], o); err != nil {
 			return of, err
 		}
 	}
@@ -136,7 +136,7 @@ func isCanonicalArray(name string) bool {
 }
 
 // arrayPair reads features [n, …] and their labels, which are 0 where y has nothing to load.
-func arrayPair(x, y arraySource) (*rows, error) {
+func arrayPair(x, y arraySource, o Options) (*rows, error) {
 	a, err := x.load()
 	if err != nil {
 		return nil, err
@@ -154,10 +154,16 @@ func arrayPair(x, y arraySource) (*rows, error) {
 		return nil, fmt.Errorf("%s: the shape is %v; there are no features in it", x.name, a.Shape)
 	}
 	r := &rows{shape: a.Shape[1:], labels: &labelColumn{}, from: x.name}
-	if a.DType == npy.Uint8Type {
+	switch {
+	case len(o.Origin) > 0 && len(o.Origin) == r.dim():
+		r.origin = o.Origin
+		r.features, err = less(a, o.Origin)
+	case a.DType == npy.Uint8Type:
 		r.bytes, err = npy.Values[uint8](a)
-	} else {
-		r.features, err = a.Float32s()
+	default:
+		if r.features, err = a.Float32s(); err == nil {
+			r.ranges, err = rangesOf(a, r.dim())
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", x.name, err)

@@ -13,8 +13,10 @@ type rows struct {
 	bytes    []byte
 	shape    []int // of one row
 	labels   *labelColumn
-	files    []string // see Set.Files
-	from     string   // what errors call the file of the features
+	files    []string  // see Set.Files
+	origin   []float64 // see Set.Origin
+	ranges   *ranges   // nil where float32 holds the numbers of the source
+	from     string    // what errors call the file of the features
 }
 
 // len is the number of features of all rows together.
@@ -68,10 +70,12 @@ func assemble(name string, of [parts]*rows) (*Dataset, error) {
 	d.ClassNames, d.Classes = names, len(names)
 	for i, to := range []**Set{&d.Train, &d.Val, &d.Test} {
 		if p := of[i]; p != nil {
-			*to = &Set{Features: p.features, Bytes: p.bytes, Labels: labels[i], Dim: p.dim(), Files: p.files}
+			*to = &Set{Features: p.features, Bytes: p.bytes, Labels: labels[i], Dim: p.dim(), Files: p.files,
+				Origin: p.origin}
 		}
 	}
 	d.Notes = append(d.Notes, labelNotes(d)...)
+	d.far = train.ranges.far()
 	if train.bytes == nil {
 		d.Notes = append(d.Notes, scaleNotes(d.Train)...)
 	}
@@ -97,7 +101,7 @@ func known(of [parts]*rows) (test *rows, notes []string) {
 	}
 	dim, n := test.dim(), len(test.labels.numbers)
 	labels := *test.labels
-	left := &rows{shape: test.shape, labels: &labels, from: test.from}
+	left := &rows{shape: test.shape, labels: &labels, from: test.from, origin: test.origin}
 	labels.numbers = nil
 	for i, y := range test.labels.numbers {
 		if y != unknown {
@@ -198,7 +202,8 @@ func scaleNotes(s *Set) (notes []string) {
 	var found []string
 	for j, c := range columns {
 		if c.vary && c.rest < aloneShare*aloneShare*c.all {
-			found = append(found, fmt.Sprintf("row %d in column %d (its value is %v)", c.far, j, s.Row(int(c.far))[j]))
+			found = append(found, fmt.Sprintf("row %d in column %d (its value is %v)", c.far, j,
+				float32(s.origin(j)+float64(s.Row(int(c.far))[j]))))
 		}
 	}
 	if len(found) == 0 {

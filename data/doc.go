@@ -40,7 +40,7 @@
 // their files have the channels one after the other, as CIFAR's do. Whoever wants features standardized calls
 // Standardize on the training rows and applies the Scaler to all parts. Everything a reader returns is finite and
 // in range; rows that are not are named in the error. Rows that alone decide the scale of a column are named in
-// Dataset.Notes.
+// Dataset.Notes, and so are columns so far from 0 that float32 loses them: Options.Wide keeps those less an origin.
 //
 // # Randomness
 //

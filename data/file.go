@@ -53,7 +53,7 @@ func openFile(path string, o Options) (*Dataset, error) {
 	case ending == ".npz":
 		return named(readNPZ(dir, []string{name}, o))
 	case ending == ".npy" && o.Unlabelled:
-		r, err := arrayPair(npySources(dir, []string{name})[0], arraySource{})
+		r, err := arrayPair(npySources(dir, []string{name})[0], arraySource{}, o)
 		return named(together(path, [parts]*rows{trainPart: r}, err))
 	case isTable(name):
 		return named(tableParts(path, [parts]string{trainPart: path}, o))
@@ -71,7 +71,7 @@ func openFile(path string, o Options) (*Dataset, error) {
 			return nil, usagef("--label names a column of a table, but %s is a LIBSVM file, where labels come first",
 				path)
 		}
-		return named(libsvmParts(path, [parts]string{trainPart: path}))
+		return named(libsvmParts(path, [parts]string{trainPart: path}, o))
 	}
 	if line, _, _ := strings.Cut(head, "\n"); strings.ContainsAny(line, ",;\t") && !strings.ContainsRune(line, 0) {
 		return named(tableParts(path, [parts]string{trainPart: path}, o))

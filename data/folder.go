@@ -21,6 +21,12 @@ type Options struct {
 	// Bytes says that features which are bytes in every part of the source, as pixels are, stay bytes: the sets then
 	// have Bytes and no Features, a quarter of the memory.
 	Bytes bool
+	// Wide says that the numbers of columns that lie far from 0, beside which they differ little, are kept relative to
+	// Set.Origin: rounded to float32 many of them would be the same. Else such columns are named in the notes.
+	Wide bool
+	// Origin, where it is not nil, takes the place of the origin that Wide finds, for rows that are to be rounded as
+	// those before; with no numbers in it there is none.
+	Origin []float64
 }
 
 // deliver gives a data set as the options want it.
@@ -167,7 +173,18 @@ func headOf(path string) (head string, err error) {
 func OpenFolder(path string) (*Dataset, error) { return OpenFolderWith(path, Options{}) }
 
 // OpenFolderWith is OpenFolder with options.
-func OpenFolderWith(path string, o Options) (*Dataset, error) { return o.deliver(openPath(path, o)) }
+func OpenFolderWith(path string, o Options) (*Dataset, error) {
+	d, err := openPath(path, o)
+	if err != nil || d.far == nil || o.Origin != nil {
+		return o.deliver(d, err)
+	}
+	if !o.Wide || len(d.Shape) > 1 { // networks of images take the numbers as they are
+		d.Notes = append(d.Notes, farNote(d.far))
+		return o.deliver(d, nil)
+	}
+	o.Origin = d.far
+	return o.deliver(openPath(path, o))
+}
 
 func openPath(path string, o Options) (*Dataset, error) {
 	info, err := os.Stat(path)
@@ -244,7 +261,7 @@ func together(dir string, of [parts]*rows, err error) (*Dataset, error) {
 }
 
 func readNPYFolder(dir string, names []string, o Options) (*Dataset, error) {
-	of, err := arrayParts(dir, npySources(dir, names), o.Unlabelled)
+	of, err := arrayParts(dir, npySources(dir, names), o)
 	return together(dir, of, err)
 }
 
@@ -262,7 +279,7 @@ func readNPZ(dir string, names []string, o Options) (*Dataset, error) {
 	if len(names) == 1 {
 		where = filepath.Join(dir, names[0])
 	}
-	of, err := arrayParts(where, sources, o.Unlabelled)
+	of, err := arrayParts(where, sources, o)
 	if errors.Is(err, fs.ErrNotExist) {
 		var have []string
 		for _, s := range sources {
@@ -354,7 +371,7 @@ func tableParts(name string, paths [parts]string, o Options) (*Dataset, error) {
 
 // readLIBSVMFolder reads NAME and NAME.t, as LIBSVM's page calls training and test parts, or any names with words for
 // them.
-func readLIBSVMFolder(dir string, names []string, _ Options) (*Dataset, error) {
+func readLIBSVMFolder(dir string, names []string, o Options) (*Dataset, error) {
 	paths, err := onePart(dir, "LIBSVM files", names, func(name string) []string {
 		name = withoutPacking(name)
 		if filepath.Ext(name) == ".t" {
@@ -365,5 +382,5 @@ func readLIBSVMFolder(dir string, names []string, _ Options) (*Dataset, error) {
 	if err != nil {
 		return nil, err
 	}
-	return libsvmParts(dir, paths)
+	return libsvmParts(dir, paths, o)
 }

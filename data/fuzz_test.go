@@ -59,7 +59,7 @@ func FuzzLIBSVM(f *testing.F) {
 		var d *Dataset
 		var err error
 		alloctest.Bounded(t, len(text), perByte*alloctest.Factor([]byte(text)), 16<<20, func() {
-			d, err = libsvmParts(path, [parts]string{trainPart: path})
+			d, err = libsvmParts(path, [parts]string{trainPart: path}, Options{})
 		})
 		if err != nil {
 			return

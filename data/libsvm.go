@@ -18,7 +18,7 @@ import (
 type sparseRows struct {
 	from    string
 	index   []int32
-	value   []float32
+	value   []float64
 	ends    []int
 	words   []string // the labels
 	least   int32    // the least index, where there is one
@@ -100,7 +100,7 @@ func (s *sparseRows) line(line string) error {
 			return fmt.Errorf("%.40q: %w", pair, err)
 		}
 		if !ok {
-			value = float32(math.NaN()) // named with its row later
+			value = math.NaN() // named with its row later
 		}
 		last = int32(index)
 		s.least, s.most = min(s.least, last), max(s.most, last)
@@ -113,7 +113,7 @@ func (s *sparseRows) line(line string) error {
 
 // dense makes rows of so many columns of which the first has the index first. Features are kept dense here, so that
 // files of very many columns that are nearly all 0 are refused rather than grown a thousandfold.
-func (s *sparseRows) dense(first, columns int32) (*rows, error) {
+func (s *sparseRows) dense(first, columns int32, o Options) (*rows, error) {
 	const free, perPair = 1 << 20, 256
 	n := int64(len(s.words))
 	if size := n * int64(columns); size > free+perPair*int64(len(s.index)) {
@@ -122,15 +122,19 @@ func (s *sparseRows) dense(first, columns int32) (*rows, error) {
 			"dense; reduce the columns first, in scikit-learn by TruncatedSVD", s.from, n, columns,
 			100*float64(len(s.index))/float64(size), float64(size)*4/1e9)
 	}
-	r := &rows{features: make([]float32, n*int64(columns)), shape: []int{int(columns)}, from: s.from,
+	r := &rows{features: make([]float32, 0, n*int64(columns)), shape: []int{int(columns)}, from: s.from,
 		labels: &labelColumn{}}
-	begin := 0
-	for i, end := range s.ends {
-		row := r.features[i*int(columns) : (i+1)*int(columns)]
+	r.measure(o.Origin)
+	begin, row := 0, make([]float64, columns)
+	for _, end := range s.ends {
+		clear(row)
 		for k := begin; k < end; k++ {
 			row[s.index[k]-first] = s.value[k]
 		}
 		begin = end
+		for j, v := range row {
+			r.add(j, v)
+		}
 	}
 	r.labels.fromWords(s.words)
 	for i, word := range r.labels.words {
@@ -166,7 +170,7 @@ func fitDense(of []*sparseRows, columns, free int64) error {
 }
 
 // libsvmParts reads the files of the parts and gives them the same columns.
-func libsvmParts(name string, paths [parts]string) (*Dataset, error) {
+func libsvmParts(name string, paths [parts]string, o Options) (*Dataset, error) {
 	var sparse [parts]*sparseRows
 	first, most := int32(1), int32(-1)
 	for i, path := range paths {
@@ -195,7 +199,7 @@ func libsvmParts(name string, paths [parts]string) (*Dataset, error) {
 			continue
 		}
 		var err error
-		if of[i], err = s.dense(first, most-first+1); err != nil {
+		if of[i], err = s.dense(first, most-first+1, o); err != nil {
 			return nil, err
 		}
 		if err := of[i].check(s.from); err != nil {

@@ -107,7 +107,8 @@ func Prepare(set *Dataset, p Preparation, seed uint64) (*Prepared, error) {
 		return d, err
 	}
 	if p.White != 0 {
-		d.Scaler = &Scaler{make([]float64, d.Train.Dim), slices.Repeat([]float64{p.White}, d.Train.Dim)}
+		d.Scaler = &Scaler{Mean: make([]float64, d.Train.Dim),
+			Deviation: slices.Repeat([]float64{p.White}, d.Train.Dim), Origin: d.Train.Origin}
 	} else if d.Scaler, err = Standardize(d.Train); err != nil {
 		return nil, err
 	}

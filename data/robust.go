@@ -25,7 +25,7 @@ func (s *Scaler) guard(train *Set, rows []int32) (sentences []string) {
 	count := 0
 	for j := range s.Mean {
 		for i := range column {
-			column[i] = float64(train.Row(i)[j])
+			column[i] = train.origin(j) + float64(train.Row(i)[j])
 		}
 		worst := 0
 		for i, v := range column {

@@ -30,6 +30,8 @@ type Dataset struct {
 	Train *Set
 	Val   *Set // nil where the source has none
 	Test  *Set // nil where the source has none
+
+	far []float64 // the origin with which float32 would tell the numbers apart that it does not; nil: none is needed
 }
 
 // ClassName returns what the source calls the class y: outputs for people name labels by it. It is y itself where the
@@ -67,6 +69,9 @@ type Set struct {
 	Dim      int       // features of a row
 	// Files[i] is the image file that row i was read from, below the folder or archive; nil where rows have no files.
 	Files []string
+	// Origin[j] was subtracted from column j before its numbers were rounded to float32; nil: nothing. All parts of a
+	// set have one origin.
+	Origin []float64
 }
 
 // N returns the number of rows.
@@ -75,12 +80,20 @@ func (s *Set) N() int { return len(s.Labels) }
 // Row returns the features of row i, not copied, 0 ≤ i < N, of a set whose features are numbers.
 func (s *Set) Row(i int) []float32 { return s.Features[i*s.Dim : (i+1)*s.Dim : (i+1)*s.Dim] }
 
+// origin is what was subtracted from column j.
+func (s *Set) origin(j int) float64 {
+	if s.Origin == nil {
+		return 0
+	}
+	return s.Origin[j]
+}
+
 // Rows returns a new Set of the given rows in the given order; a row may come several times.
 func (s *Set) Rows(rows []int32) (*Set, error) {
 	if err := s.checkSizes(); err != nil {
 		return nil, err
 	}
-	sub := &Set{Labels: make([]int32, len(rows)), Dim: s.Dim}
+	sub := &Set{Labels: make([]int32, len(rows)), Dim: s.Dim, Origin: s.Origin}
 	if s.Bytes != nil {
 		sub.Bytes = make([]byte, 0, len(rows)*s.Dim)
 	} else {

@@ -1,11 +1,16 @@
 package data
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
-// Scaler maps each column j to (x - Mean[j]) / Deviation[j].
+// Scaler maps each column j to (x - Mean[j]) / Deviation[j]. Where there is an origin, that of the set, what it is
+// given is x - Origin[j].
 type Scaler struct {
 	Mean      []float64
 	Deviation []float64 // never 0
+	Origin    []float64 // see Set.Origin; nil: none
 }
 
 // Standardize measures the columns of train: the mean μ = Σx/n and the population deviation √(Σ(x-μ)²/n), in float64
@@ -41,8 +46,9 @@ func Standardize(train *Set) (*Scaler, error) {
 		if dev[j] = math.Sqrt(dev[j] / n); dev[j] == 0 {
 			dev[j] = 1
 		}
+		mean[j] += train.origin(j)
 	}
-	return &Scaler{Mean: mean, Deviation: dev}, nil
+	return &Scaler{Mean: mean, Deviation: dev, Origin: train.Origin}, nil
 }
 
 // channels measures the channels of images, which lie side by side in a row, over all pixels of all rows: the mean and
@@ -77,15 +83,21 @@ func (s *Set) channels(c int) (*Scaler, error) {
 	return sums, nil
 }
 
-// Apply computes dst[i,j] = (src[i,j] - Mean[j]) / Deviation[j], in float64 and rounded once. dst may be src.
+// Apply computes dst[i,j] = (src[i,j] + Origin[j] - Mean[j]) / Deviation[j], in float64 and rounded once. dst may be
+// src.
 func (s *Scaler) Apply(dst, src []float32) error {
 	d := len(s.Mean)
-	if d == 0 || len(s.Deviation) != d || len(src)%d != 0 || len(dst) != len(src) {
+	if d == 0 || len(s.Deviation) != d || s.Origin != nil && len(s.Origin) != d ||
+		len(src)%d != 0 || len(dst) != len(src) {
 		return usagef("data: %d features to standardize into %d, in rows of %d", len(src), len(dst), d)
+	}
+	mean := slices.Clone(s.Mean)
+	for j, o := range s.Origin {
+		mean[j] -= o
 	}
 	for ; len(src) > 0; dst, src = dst[d:], src[d:] {
 		for j, x := range src[:d] {
-			dst[j] = float32((float64(x) - s.Mean[j]) / s.Deviation[j])
+			dst[j] = float32((float64(x) - mean[j]) / s.Deviation[j])
 		}
 	}
 	return nil

@@ -26,7 +26,8 @@ type table struct {
 	labels    []int // the label column, or the columns of a one-hot label
 	keep      []int // the feature columns
 	notes     []string
-	wanted    []string // the feature columns where nothing else is looked at; nil: all but the label
+	wanted    []string  // the feature columns where nothing else is looked at; nil: all but the label
+	origin    []float64 // see Options.Origin
 }
 
 // missingWords are how pandas, R and spreadsheets write a value that is not there, all of which pandas reads as such
@@ -39,12 +40,12 @@ var missingWords = map[string]bool{
 // missingLabel is as missingWords, less the words that may well be classes.
 var missingLabel = map[string]bool{"": true, "nan": true, "NaN": true, "NA": true, "<NA>": true, "#N/A": true}
 
-var truthWords = map[string]float32{"true": 1, "false": 0}
+var truthWords = map[string]float64{"true": 1, "false": 0}
 
 // readTable reads a table. order is the feature columns that another part has, in its order; nil takes them as they
 // come. A table without a label column gives errNoLabels where the columns of another part are known.
 func readTable(path string, o Options, order []string) (r *rows, columns []string, notes []string, err error) {
-	t := &table{path: path, label: o.Label}
+	t := &table{path: path, label: o.Label, origin: o.Origin}
 	if o.Unlabelled {
 		t.wanted = o.Columns
 	}
@@ -273,6 +274,7 @@ func (t *table) isIndex() bool {
 // body reads the rows.
 func (t *table) body(in *csv.Reader) (*rows, error) {
 	r := &rows{shape: []int{len(t.keep)}, from: t.path, labels: &labelColumn{}}
+	r.measure(t.origin)
 	var words []string
 	var hot []float32 // of a one-hot label
 	missing := &missingRows{}
@@ -285,7 +287,7 @@ func (t *table) body(in *csv.Reader) (*rows, error) {
 			return nil, tableError(err)
 		}
 		line, _ := in.FieldPos(0)
-		for _, j := range t.keep {
+		for k, j := range t.keep {
 			v, ok, err := cell(fields[j])
 			if err != nil {
 				return nil, fmt.Errorf("line %d, column %q: %w", line, t.header[j], t.advise(err, j))
@@ -293,7 +295,7 @@ func (t *table) body(in *csv.Reader) (*rows, error) {
 			if !ok {
 				missing.add(n, line, t.header[j])
 			}
-			r.features = append(r.features, v)
+			r.add(k, v)
 		}
 		if t.wanted != nil {
 			r.labels.numbers = append(r.labels.numbers, whole{})
@@ -316,7 +318,7 @@ func (t *table) body(in *csv.Reader) (*rows, error) {
 				return nil, fmt.Errorf("line %d, column %q: %w; the columns of --label A,B,… hold zeros and a one",
 					line, t.header[j], err)
 			}
-			hot = append(hot, v)
+			hot = append(hot, float32(v))
 		}
 	}
 	if err := missing.err(); err != nil {
@@ -369,20 +371,20 @@ func (t *table) advise(err error, column int) error {
 }
 
 // cell reads a number, or true and false as 1 and 0. ok is false where the value is missing.
-func cell(field string) (v float32, ok bool, err error) {
+func cell(field string) (v float64, ok bool, err error) {
 	field = strings.TrimSpace(field)
-	f, err := strconv.ParseFloat(field, 32)
+	f, err := strconv.ParseFloat(field, 64)
 	if err == nil && !strings.ContainsAny(field, "xXpP_") {
-		return float32(f), f == f, nil
+		return f, f == f, nil
 	}
 	if missingWords[field] {
-		return float32(math.NaN()), false, nil
+		return math.NaN(), false, nil
 	}
 	if v, is := truthWords[strings.ToLower(field)]; is {
 		return v, true, nil
 	}
 	if errors.Is(err, strconv.ErrRange) {
-		return float32(f), true, nil // infinite: named with its row later
+		return f, true, nil // infinite: named with its row later
 	}
 	if decimalComma.MatchString(field) || thousands.MatchString(field) {
 		return 0, false, commaError(field)

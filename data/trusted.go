@@ -290,7 +290,7 @@ func (d *Judged) standIn(judged, trusted [][]int32, each int) error {
 	}
 	d.Trusted = &Set{
 		Dim: more.Dim, Features: append(slices.Clone(d.Trusted.Features), more.Features...),
-		Labels: append(slices.Clone(d.Trusted.Labels), more.Labels...),
+		Labels: append(slices.Clone(d.Trusted.Labels), more.Labels...), Origin: more.Origin,
 	}
 	d.Provisional = count
 	for _, i := range take {

@@ -17,6 +17,7 @@ import (
 
 func (a *app) clean() *application {
 	f := &experimentFlags{}
+	f.wide = true
 	var c clean.Config
 	algorithms := algorithmNames()
 	schedules := scheduleNames()

@@ -29,6 +29,7 @@ type common struct {
 	data    string
 	label   string
 	bytes   bool // data that are bytes stay bytes
+	wide    bool // see data.Options
 	out     string
 	json    bool
 	quiet   bool
@@ -112,7 +113,7 @@ func (f *common) openDevice() (device.Device, error) {
 
 // openData opens the set that the flags name, and says on standard error what is worth knowing of it.
 func (a *app) openData(f *common) (*data.Dataset, error) {
-	set, err := data.OpenWith(f.data, a.env, data.Options{Label: f.label, Bytes: f.bytes})
+	set, err := data.OpenWith(f.data, a.env, data.Options{Label: f.label, Bytes: f.bytes, Wide: f.wide})
 	if err != nil {
 		return nil, err
 	}

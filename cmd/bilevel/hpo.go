@@ -95,7 +95,7 @@ func searches(f *common, s *sets) func(map[string]any) (*table.Run, error) {
 	return func(settings map[string]any) (*table.Run, error) {
 		own := map[string]any{}
 		of := *f
-		of.data, of.label = "digits", ""
+		of.data, of.label, of.wide = "digits", "", true
 		for name, v := range settings {
 			switch name {
 			case "data":

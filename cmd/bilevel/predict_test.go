@@ -10,6 +10,29 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Columns far from 0 are learned as others are, and predict reads the very same numbers, also of a few of the rows.
+func TestPredictFarFromZero(t *testing.T) {
+	inNewFolder(t)
+	x, y := rows(60)
+	far := make([]float64, len(x))
+	for i, v := range x {
+		far[i] = float64(v) + 1e10
+	}
+	writeFiles(t, "mine", map[string][]byte{"train_x.npy": array(t, far, 60, 2), "train_y.npy": array(t, y, 60)})
+	writeFiles(t, ".", map[string][]byte{"few.npy": array(t, far[:6], 3, 2)})
+	r := bilevel("train --data ./mine --model softmax --epochs 50 --step 0.5 --out r")
+	require.Equal(t, exitOK, r.code, r.stderr)
+	require.NotContains(t, r.stderr, "far from 0")
+	const predict = "predict --model r/model.safetensors --data "
+	all := readOut(bilevel(predict + "./mine"))
+	for i, class := range y {
+		require.True(t, strings.HasPrefix(all[i+1], fmt.Sprintf("%d,%d,", i, class)), all[i+1])
+	}
+	require.Equal(t, all[:4], readOut(bilevel(predict+"./few.npy")))
+}
+
+func readOut(r result) []string { return strings.Split(strings.TrimSpace(r.stdout), "\n") }
+
 // Rows without labels, in any form and with columns in any order, are labelled with the names that the training data
 // use.
 func TestPredictUnlabelled(t *testing.T) {
@@ -63,5 +86,5 @@ func TestPredictUnlabelled(t *testing.T) {
 	require.NotEqual(t, string(text), broken)
 	writeText(t, "broken", broken)
 	refused(t, bilevel("predict --data ./x.npy --model broken"), exitEnvironment,
-		`its metadata "class_names" are no list of names`)
+		`its metadata "class_names" are no list`)
 }

@@ -208,7 +208,9 @@ func modelFormat(t *testing.T) string {
 			"JSON object that gives each array its type, its shape and the place of its bytes; then the arrays, "+
 			"row-major and little endian. Arrays have the names that PyTorch's `state_dict` gives the same "+
 			"layers, so that `load_state_dict` takes them once `scaler.mean` and `scaler.deviation` are taken "+
-			"out, by which inputs are standardized: (x - mean) / deviation. Read are F64, F32, F16, BF16, and "+
+			"out, by which inputs are standardized: (x - mean) / deviation; where features lie so far from 0 that "+
+			"float32 would lose them, the metadata origin is what was subtracted from each in float64 before "+
+			"that, (x - origin) - (mean - origin). Read are F64, F32, F16, BF16, and "+
 			"integers and booleans that int32 holds; written are F32, and F64 where F32 would lose bits. "+
 			"`bilevel train --model mlp:32 --batch-norm` on the embedded digits writes:") +
 		"\n" + arraysOf(t, filepath.Join("m", "model.safetensors")) + "\n" +

@@ -18,7 +18,7 @@ import (
 
 func (a *app) train() *application {
 	f := &experimentFlags{}
-	f.bytes = true
+	f.bytes, f.wide = true, true
 	var c train.Config
 	cmd := &cobra.Command{
 		Use:   "train",
@@ -112,7 +112,7 @@ with train_x.npy alone, or a table, of which the columns that the model was trai
 			if err != nil {
 				return err
 			}
-			o := data.Options{Label: f.label, Unlabelled: true, Columns: trained.Columns}
+			o := data.Options{Label: f.label, Unlabelled: true, Columns: trained.Columns, Origin: trained.Origin}
 			set, err := data.OpenWith(f.data, a.env, o)
 			if err != nil {
 				return err

@@ -181,6 +181,9 @@ const (
 	modelKey, batchNormKey  = "model", "batch_norm"
 	classesKey, namesKey    = "classes", "class_names" // the names as a list in JSON
 	columnsKey              = "columns"                // of a table, likewise
+	// originKey is what was subtracted from each column before it was rounded to float32, a list in JSON. The scaler's
+	// mean is that of the numbers before.
+	originKey = "origin"
 	// imageKey is the height, width and channels of a network's images, a list in JSON.
 	imageKey = "image"
 	// unitsKey is the numbers of units that a network of images has in place of those that it is known with, a list in
@@ -218,6 +221,9 @@ func (f File) Of(p, state []float64) experiments.Model {
 	}
 	if len(f.Columns) > 0 {
 		lists[columnsKey] = f.Columns
+	}
+	if len(f.Data.Scaler.Origin) > 0 {
+		lists[originKey] = f.Data.Scaler.Origin
 	}
 	if n, ok := f.Model.(models.Network); ok {
 		lists[imageKey] = []int{n.Image().Height, n.Image().Width, n.Image().Channels}

@@ -20,7 +20,8 @@ import (
 
 // Trained is a model file that `bilevel train` wrote.
 type Trained struct {
-	Columns []string // the features' names, where it was trained on a table
+	Columns []string  // the features' names, where it was trained on a table
+	Origin  []float64 // what was subtracted from features before they were rounded, see data.Options; empty: nothing
 
 	file  *file
 	names []string // of the classes; nil: 0, 1, 2, …
@@ -36,14 +37,14 @@ func Open(path string) (*Trained, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Trained{file: f}
+	m := &Trained{file: f, Origin: []float64{}}
 	for _, list := range []struct {
 		key string
-		to  *[]string
-	}{{namesKey, &m.names}, {columnsKey, &m.Columns}} {
+		to  any
+	}{{namesKey, &m.names}, {columnsKey, &m.Columns}, {originKey, &m.Origin}} {
 		if text, ok := f.metadata[list.key]; ok {
 			if err := json.Unmarshal([]byte(text), list.to); err != nil {
-				return nil, fmt.Errorf("%s: its metadata %q are no list of names", path, list.key)
+				return nil, fmt.Errorf("%s: its metadata %q are no list", path, list.key)
 			}
 		}
 	}
@@ -100,6 +101,7 @@ func (t *Trained) place(ex *tensor.Executor, set *data.Set) (on placed, err erro
 	}
 	if on.rows = set.Features; on.Scaler != nil {
 		on.rows = make([]float32, len(set.Features))
+		on.Scaler.Origin = set.Origin
 		if err := on.Scaler.Apply(on.rows, set.Features); err != nil {
 			return on, err
 		}

@@ -124,6 +124,46 @@ func convert[D float32 | int64, T number](a *Array) ([]D, error) {
 	return dst, nil
 }
 
+// Differences visits a's numbers in their order, each less the origin of its place in a row of len(origin): the
+// difference that float64 comes closest to, also of whole numbers that it does not hold.
+func (a *Array) Differences(origin []float64, visit func(i int, d float64)) error {
+	const half = 1 << 32
+	whole := func(high, low, o float64) float64 { // both halves are exact
+		top := math.Floor(o / half)
+		return (high-top)*half + (low - (o - top*half))
+	}
+	switch a.DType {
+	case Float64Type:
+		return differences(a, origin, visit, func(v, o float64) float64 { return v - o })
+	case Int32Type:
+		return differences(a, origin, visit, func(v int32, o float64) float64 { return float64(v) - o })
+	case Uint32Type:
+		return differences(a, origin, visit, func(v uint32, o float64) float64 { return float64(v) - o })
+	case Int64Type:
+		return differences(a, origin, visit, func(v int64, o float64) float64 {
+			return whole(float64(v>>32), float64(v&(half-1)), o)
+		})
+	case Uint64Type:
+		return differences(a, origin, visit, func(v uint64, o float64) float64 {
+			return whole(float64(v>>32), float64(v&(half-1)), o)
+		})
+	}
+	values, err := a.Float32s() // which holds all numbers of the other types
+	for i, v := range values {
+		visit(i, float64(v)-origin[i%len(origin)])
+	}
+	return err
+}
+
+func differences[T number](a *Array, origin []float64, visit func(i int, d float64), less func(v T, o float64) float64,
+) error {
+	values, err := Values[T](a)
+	for i, v := range values {
+		visit(i, less(v, origin[i%len(origin)]))
+	}
+	return err
+}
+
 // bools computes dst[i] = 1 where element i is True, any byte but 0.
 func bools[D float32 | int64](a *Array) ([]D, error) {
 	if err := a.check(); err != nil {
