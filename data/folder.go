@@ -83,7 +83,7 @@ func list(dir string) (*listing, error) {
 		case strings.HasPrefix(name, ".") || err != nil:
 		case info.IsDir():
 			l.folders = append(l.folders, name)
-		default:
+		case info.Mode().IsRegular(): // opening a pipe would wait for whoever writes into it
 			l.files = append(l.files, name)
 		}
 	}
@@ -191,8 +191,12 @@ func openPath(path string, o Options) (*Dataset, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the data folder cannot be read: %w", err)
 	}
-	if !info.IsDir() {
+	switch {
+	case info.Mode().IsRegular():
 		return openFile(path, o)
+	case !info.IsDir(): // files are read more than once
+		return nil, fmt.Errorf("%s is not a regular file but a pipe or a device: write its content into a file and "+
+			"give that", path)
 	}
 	l, err := list(path)
 	if err != nil {

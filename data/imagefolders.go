@@ -49,7 +49,8 @@ func imagesOf(in fs.FS, class string) (names []string, err error) {
 			return nil, err
 		}
 		for _, e := range entries {
-			if !e.IsDir() && isImage(e.Name()) && !strings.HasPrefix(e.Name(), ".") {
+			file := e.Type().IsRegular() || e.Type() == fs.ModeSymlink
+			if file && isImage(e.Name()) && !strings.HasPrefix(e.Name(), ".") {
 				names = append(names, path.Join(dir, e.Name()))
 			}
 		}
