@@ -18,6 +18,10 @@ type Options struct {
 	// Then Columns, where given, are the feature columns of tables in their order, and other columns are not looked at.
 	Unlabelled bool
 	Columns    []string
+	// Width, where it is not 0, is how many columns rows of LIBSVM's text have at least: values of 0 are not written
+	// there, and the last may be 0 in all rows. ZeroBased says that their first index is 0.
+	Width     int
+	ZeroBased bool
 	// Bytes says that features which are bytes in every part of the source, as pixels are, stay bytes: the sets then
 	// have Bytes and no Features, a quarter of the memory.
 	Bytes bool

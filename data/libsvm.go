@@ -173,6 +173,9 @@ func fitDense(of []*sparseRows, columns, free int64) error {
 func libsvmParts(name string, paths [parts]string, o Options) (*Dataset, error) {
 	var sparse [parts]*sparseRows
 	first, most := int32(1), int32(-1)
+	if o.ZeroBased {
+		first = 0
+	}
 	for i, path := range paths {
 		if path == "" {
 			continue
@@ -186,7 +189,7 @@ func libsvmParts(name string, paths [parts]string, o Options) (*Dataset, error) 
 		}
 		sparse[i], most = s, max(most, s.most)
 	}
-	if most < first {
+	if most = max(most, first+int32(min(o.Width, maxIndex))-1); most < first {
 		return nil, fmt.Errorf("%s: no row has a feature", paths[trainPart])
 	}
 	_, free := hostmemory.Bytes()
@@ -206,10 +209,15 @@ func libsvmParts(name string, paths [parts]string, o Options) (*Dataset, error) 
 			return nil, err
 		}
 	}
-	return assemble(name, of)
+	d, err := assemble(name, of)
+	if err != nil {
+		return nil, err
+	}
+	d.ZeroBased = first == 0
+	return d, nil
 }
 
-// looksLikeLIBSVM tells whether the first line that is not empty or a comment is a number and pairs index:value.
+// looksLikeLIBSVM tells whether the first line with more than a label is a number and pairs index:value.
 func looksLikeLIBSVM(head string) bool {
 	for _, line := range strings.Split(head, "\n") {
 		line, _, _ = strings.Cut(line, "#")
@@ -217,8 +225,11 @@ func looksLikeLIBSVM(head string) bool {
 		if len(fields) == 0 {
 			continue
 		}
-		if _, ok := parseNumber(strings.Split(fields[0], ",")[0]); !ok || len(fields) < 2 {
+		if _, ok := parseNumber(strings.Split(fields[0], ",")[0]); !ok {
 			return false
+		}
+		if len(fields) == 1 { // a row of zeros
+			continue
 		}
 		left, _, ok := strings.Cut(fields[1], ":")
 		_, err := strconv.Atoi(left)

@@ -19,7 +19,9 @@ type Dataset struct {
 	Shape   []int    // of one row, such as [28 28] or [32 32 3]; its product is the Dim of every part
 	Classes int      // labels are 0 … Classes-1 in every part
 	Columns []string // the names of a table's features; nil elsewhere
-	Dropped int      // training rows left out because the test part has the same features
+	// ZeroBased says that the first index of the LIBSVM files that it is from is 0, not 1.
+	ZeroBased bool
+	Dropped   int // training rows left out because the test part has the same features
 
 	// ClassNames[y] is what the source calls the class that is numbered y, such as -1 or setosa. Classes are those that
 	// occur in any part, in sorted order. See ClassName.

@@ -31,6 +31,29 @@ func TestPredictFarFromZero(t *testing.T) {
 	require.Equal(t, all[:4], readOut(bilevel(predict+"./few.npy")))
 }
 
+// LIBSVM's text leaves values of 0 out: rows whose last ones are all 0 are as wide as those of the training.
+func TestPredictLIBSVM(t *testing.T) {
+	inNewFolder(t)
+	for first := range 2 { // the least index
+		train := ""
+		for i := range 60 {
+			train += fmt.Sprintf("%d %d:%d %d:1 %d:%d\n", i%2, first, 2*(i%2)+1, first+1, first+2, i%3)
+		}
+		few := fmt.Sprintf("0\n1 %d:3 %d:1\n0 %d:1 %d:1\n", first, first+1, first, first+1)
+		zeros := fmt.Sprintf("1 %d:1\n", first+1) // says nothing of the first index
+		wide := few + fmt.Sprintf("0 %d:1\n", first+3)
+		writeFiles(t, ".", map[string][]byte{"t": []byte(train), "few": []byte(few), "wide": []byte(wide),
+			"zeros": []byte(zeros), "x.npy": array(t, []float32{0, 0, 0, 3, 1, 0, 1, 1, 0}, 3, 3),
+			"z.npy": array(t, []float32{0, 1, 0}, 1, 3)})
+		r := bilevel("train --data ./t --model softmax --epochs 30 --quiet --out r" + fmt.Sprint(first))
+		require.Equal(t, exitOK, r.code, r.stderr)
+		predict := fmt.Sprintf("predict --model r%d/model.safetensors --data ", first)
+		require.Equal(t, readOut(bilevel(predict+"./x.npy")), readOut(bilevel(predict+"./few")))
+		require.Equal(t, readOut(bilevel(predict+"./z.npy")), readOut(bilevel(predict+"./zeros")))
+		refused(t, bilevel(predict+"./wide"), exitEnvironment, "the rows have 4 features, the model")
+	}
+}
+
 func readOut(r result) []string { return strings.Split(strings.TrimSpace(r.stdout), "\n") }
 
 // Rows without labels, in any form and with columns in any order, are labelled with the names that the training data

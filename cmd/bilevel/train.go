@@ -96,7 +96,8 @@ func (a *app) predict() *cobra.Command {
 		Long: `predict writes a line for each row: its place, counted from 0, its label as the training data call it,
 and the model's probability of that label. To a file that ends with .npy it writes the network's outputs themselves, an
 array [rows, classes]. The rows may have labels, which are not looked at, or none: x.npy, a folder
-with train_x.npy alone, or a table, of which the columns that the model was trained on are taken by their names.`,
+with train_x.npy alone, or a table, of which the columns that the model was trained on are taken by their names. Of
+LIBSVM's text, where values of 0 are left out, rows are as wide as the model's.`,
 		Example: `  bilevel train --data mnist
   bilevel predict --model results/train-mnist/model.safetensors --data mnist --out labels.csv`,
 		Args: noArguments,
@@ -112,7 +113,12 @@ with train_x.npy alone, or a table, of which the columns that the model was trai
 			if err != nil {
 				return err
 			}
-			o := data.Options{Label: f.label, Unlabelled: true, Columns: trained.Columns, Origin: trained.Origin}
+			network, err := trained.Network()
+			if err != nil {
+				return err
+			}
+			o := data.Options{Label: f.label, Unlabelled: true, Columns: trained.Columns, Origin: trained.Origin,
+				Width: network.Inputs, ZeroBased: trained.ZeroBased}
 			set, err := data.OpenWith(f.data, a.env, o)
 			if err != nil {
 				return err

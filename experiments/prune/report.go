@@ -120,8 +120,8 @@ func (t *task) uses() map[string]int {
 
 // networks measures and exports the masked network and the compacted one.
 func (t *task) networks(ctx context.Context, z, state params.Values) error {
-	file := train.File{Architecture: t.Model, BatchNorm: t.BatchNorm, Model: t.model, Names: t.env.Data.ClassNames,
-		Columns: t.env.Data.Columns, Data: &data.Prepared{Classes: t.env.Data.Classes, Scaler: t.scaler}}
+	file := train.File{Architecture: t.Model, BatchNorm: t.BatchNorm, Model: t.model, Source: t.env.Data,
+		Data: &data.Prepared{Classes: t.env.Data.Classes, Scaler: t.scaler}}
 	t.record.Models = append(t.record.Models, file.Of(z.Flat, state.Flat))
 	nets := map[string]network{
 		"dense": {t.model, z, state, nil}, "masked": {t.model, z.Like(t.theta), state, t.mask},

@@ -43,7 +43,7 @@ func (t *task) report(ctx context.Context, env *experiments.Env, out *engine.Out
 			100*c.Column("train_fgsm_acc")[at], 100*c.Column("train_pgd_acc")[at])
 	}
 	r.Models = []experiments.Model{train.File{Architecture: t.Model, BatchNorm: t.BatchNorm, Model: t.net.Model,
-		Data: t.scaled(), Names: env.Data.ClassNames, Columns: env.Data.Columns}.Of(parameters, state)}
+		Data: t.scaled(), Source: env.Data}.Of(parameters, state)}
 	return r, nil
 }
 

@@ -90,7 +90,7 @@ func Architecture(name string, batchNorm bool, start models.Start, in Inputs, cl
 
 // prepare splits the data and builds the problem and its evaluators.
 func (t *task) prepare(set *data.Dataset) (err error) {
-	t.names, t.columns = set.ClassNames, set.Columns
+	t.source = set
 	p := data.Preparation{Train: t.Train, Val: t.Val, NoOnes: true}
 	if t.data, err = Prepare(set, t.Model, t.Augment, p, t.seed); err != nil {
 		return err
@@ -181,6 +181,7 @@ const (
 	modelKey, batchNormKey  = "model", "batch_norm"
 	classesKey, namesKey    = "classes", "class_names" // the names as a list in JSON
 	columnsKey              = "columns"                // of a table, likewise
+	zeroBasedKey            = "zero_based"             // "true" where the first index of LIBSVM's text was 0
 	// originKey is what was subtracted from each column before it was rounded to float32, a list in JSON. The scaler's
 	// mean is that of the numbers before.
 	originKey = "origin"
@@ -193,8 +194,8 @@ const (
 
 // export is the trained model with the scaler of its inputs.
 func (t *task) export(y, state []float64) experiments.Model {
-	return File{Architecture: t.Model, BatchNorm: t.BatchNorm, Model: t.model, Data: t.data.Prepared, Names: t.names,
-		Columns: t.columns}.Of(y, state)
+	return File{Architecture: t.Model, BatchNorm: t.BatchNorm, Model: t.model, Data: t.data.Prepared,
+		Source: t.source}.Of(y, state)
 }
 
 // File is what a model file says beside the model's parameters.
@@ -203,8 +204,7 @@ type File struct {
 	BatchNorm    bool
 	Model        models.Model
 	Data         *data.Prepared // with the scaler of the inputs
-	Names        []string       // of the classes; nil: their numbers
-	Columns      []string       // of a table
+	Source       *data.Dataset  // whose classes and columns it names
 }
 
 // Of is the file of a model's parameters and state, which `bilevel predict` reads.
@@ -216,11 +216,14 @@ func (f File) Of(p, state []float64) experiments.Model {
 		"format": "pt",
 	}
 	lists := map[string]any{}
-	if len(f.Names) > 0 {
-		lists[namesKey] = f.Names
+	if len(f.Source.ClassNames) > 0 {
+		lists[namesKey] = f.Source.ClassNames
 	}
-	if len(f.Columns) > 0 {
-		lists[columnsKey] = f.Columns
+	if len(f.Source.Columns) > 0 {
+		lists[columnsKey] = f.Source.Columns
+	}
+	if f.Source.ZeroBased {
+		metadata[zeroBasedKey] = "true"
 	}
 	if len(f.Data.Scaler.Origin) > 0 {
 		lists[originKey] = f.Data.Scaler.Origin

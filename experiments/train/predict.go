@@ -22,6 +22,8 @@ import (
 type Trained struct {
 	Columns []string  // the features' names, where it was trained on a table
 	Origin  []float64 // what was subtracted from features before they were rounded, see data.Options; empty: nothing
+	// ZeroBased says that it was trained on LIBSVM's text whose first index was 0.
+	ZeroBased bool
 
 	file  *file
 	names []string // of the classes; nil: 0, 1, 2, …
@@ -37,7 +39,7 @@ func Open(path string) (*Trained, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Trained{file: f, Origin: []float64{}}
+	m := &Trained{file: f, Origin: []float64{}, ZeroBased: f.metadata[zeroBasedKey] == "true"}
 	for _, list := range []struct {
 		key string
 		to  any

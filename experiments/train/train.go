@@ -184,8 +184,7 @@ type task struct {
 	scope     *tensor.Scope
 	data      Rows
 	seed      uint64
-	names     []string // of the classes
-	columns   []string // of a table
+	source    *data.Dataset
 	model     models.Model
 	bound     *problem.Bound
 	y, state  *tensor.Variable // the point that the evaluators look at; state is nil without statistics
