@@ -145,6 +145,9 @@ func arrayPair(x, y arraySource, o Options) (*rows, error) {
 		return nil, fmt.Errorf("%s: the features are text; save numbers, for numbers written as text a.astype('<f4')",
 			x.name)
 	}
+	if len(a.Shape) == 0 {
+		return nil, fmt.Errorf("%s: it is a single number; features are an array of the shape [rows, features]", x.name)
+	}
 	if len(a.Shape) < 2 {
 		return nil, fmt.Errorf("%s: the shape is %v; features need at least two dimensions, rows first: save "+
 			"x.reshape(len(x), -1)",

@@ -106,7 +106,7 @@ func TestNPYFolderRefuses(t *testing.T) {
 		{"Inf", "train_x.npy", array(t, []float32{1, 2, inf, 4}, 2, 2, 1),
 			"train_x.npy: row 1, column 0 (counted from 0) is -Inf"},
 		{"beyond float32", "train_x.npy", array(t, []float64{1, 2, 3, 1e39}, 2, 2, 1),
-			"row 1, column 1 (counted from 0) is +Inf"},
+			"row 1, column 1 (counted from 0): \"1e+39\" is beyond float32"},
 		{"float16 Inf", "test_x.npy", array(t, []npy.Float16{0x7c00, 0}, 1, 2, 1),
 			"row 0, column 0 (counted from 0) is +Inf"},
 		{"other shape", "val_x.npy", array(t, []float32{1, 2}, 1, 2),

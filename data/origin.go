@@ -1,7 +1,10 @@
 package data
 
 import (
+	"cmp"
 	"fmt"
+	"math"
+	"strconv"
 
 	"bilevel/internal/npy"
 )
@@ -82,7 +85,8 @@ func isWide(t npy.DType) bool {
 	return false
 }
 
-// rangesOf measures the columns of an array of rows of so many numbers; nil where float32 holds them all.
+// rangesOf measures the columns of an array of rows of so many numbers; nil where float32 holds them all. Numbers that
+// are too large for float32 are an error.
 func rangesOf(a *npy.Array, dim int) (*ranges, error) {
 	if !isWide(a.DType) {
 		return nil, nil
@@ -93,7 +97,15 @@ func rangesOf(a *npy.Array, dim int) (*ranges, error) {
 		return nil, err
 	}
 	r := rangesFrom(first)
-	return r, a.Differences(first, func(i int, d float64) { r.add(i%dim, d) })
+	var far error
+	err := a.Differences(first, func(i int, d float64) {
+		r.add(i%dim, d)
+		if v := first[i%dim] + d; far == nil && beyond(v) && !math.IsInf(v, 0) {
+			far = fmt.Errorf("row %d, column %d (counted from 0): %w", i/dim, i%dim,
+				beyondError(strconv.FormatFloat(v, 'g', -1, 64)))
+		}
+	})
+	return r, cmp.Or(err, far)
 }
 
 // less gives the numbers of an array less the origin of their columns, rounded to float32 after that.

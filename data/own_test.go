@@ -144,7 +144,18 @@ func TestTableRefuses(t *testing.T) {
 		{"a,label\n1,x\n,y\n3,x\nNaN,y\n", "",
 			`values are missing in row 1 (line 3, column "a"), row 3 (line 5, column "a")`},
 		{"a,label\n1,x\n2,\n", "", `values are missing in row 1 (line 3, column "label")`},
-		{"a,label\n1,x\n1e39,y\n", "", "row 1, column 0 (counted from 0) is +Inf"},
+		{"a,label\n1,x\n1e39,y\n", "",
+			`line 3, column "a": "1e39" is beyond float32, whose largest number is 3.4e38: divide`},
+		{"a,label\n1,x\n-inf,y\n", "", "row 1, column 0 (counted from 0) is -Inf"},
+		{"a,label\n5 %,x\n", "", `"5 %" is a percentage: make numbers of the column, in pandas by frame["a"] = `},
+		{"a,label\n−1.5,x\n", "", "has a minus sign that is not the one of programs"},
+		{"a,label\n1_000,x\n", "", "has signs between its thousands"},
+		{"a,label\n$5,x\n", "", "is an amount of money"},
+		{"a,label\n2020-01-31 10:00,x\n", "", `(pandas.to_datetime(frame["a"]) - pandas.Timestamp(0))`},
+		{"a,label\n1-2,x\n", "", "by get_dummies"},
+		{"a,label\r1,0\r2,1\r", "", "its lines end as on old Macs, by CR alone"},
+		{"a,label,,\n1,0,,\n2,1,,3\n", "", "line 3: the column 4 has no name"},
+		{"sep=;\na;label\nx;1\n", "", `line 3, column "a": "x" is no number`},
 		{"a,label\n1,0.5\n2,1.5\n", "", "labels are classes: whole numbers or words (write c1.5 if it is a class)"},
 		{"a,label\n1,\"x\n", "", "a quotation mark is out of place or not closed"},
 		{"a;label\n5,1;x\n", "", `"5,1" has a decimal comma: write the table again by pandas.read_csv(`},
@@ -173,6 +184,34 @@ func TestLabelsOfSeveralLines(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"x\ny", "z"}, d.ClassNames)
 	require.Equal(t, []string{`2 classes occur: "x\ny" is 0, z is 1`}, d.Notes)
+}
+
+// Spreadsheets end lines with separators, and Excel says on a line of its own what separates the columns.
+func TestTablesOfSpreadsheets(t *testing.T) {
+	for _, text := range []string{"a,label,,\n1,x,,\n2,y, ,\n", "sep=;\r\na;label\r\n1;x\r\n2;y\r\n"} {
+		d, err := OpenFolder(folder(t, map[string][]byte{"train.csv": []byte(text)}))
+		require.NoError(t, err)
+		require.Equal(t, []string{"a"}, d.Columns)
+		require.Equal(t, []float32{1, 2}, d.Train.Features)
+		require.Equal(t, []string{"x", "y"}, d.ClassNames)
+	}
+}
+
+// Rows that are wanted for their features need no column of labels, and have none where all columns are wanted.
+func TestTablesWithoutLabels(t *testing.T) {
+	read := func(text string, width int) (*Dataset, error) {
+		return OpenFolderWith(folder(t, map[string][]byte{"train.csv": []byte(text)}),
+			Options{Unlabelled: true, Width: width})
+	}
+	for text, width := range map[string]int{"a,y\n1,2\n": 2, "a,b\n1,2\n": 2, ",a,y\n7,1,2\n": 2, "a,b,y\n1,2,x\n": 2,
+		",a,b\n7,1,2\n": 0} {
+		d, err := read(text, width)
+		require.NoError(t, err, text)
+		require.Equal(t, []float32{1, 2}, d.Train.Features, text)
+	}
+	_, err := read("1,2\n3,4\n", 2)
+	require.ErrorContains(t, err, "put a line before it such as c0,c1")
+	require.NotContains(t, err.Error(), "label")
 }
 
 func TestTextColumnsAdviceWorks(t *testing.T) {

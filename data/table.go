@@ -28,24 +28,16 @@ type table struct {
 	notes     []string
 	wanted    []string  // the feature columns where nothing else is looked at; nil: all but the label
 	origin    []float64 // see Options.Origin
+	before    int       // lines before the header
+	// free says that rows are wanted for their features alone, of which there should be so many as width.
+	free  bool
+	width int
 }
-
-// missingWords are how pandas, R and spreadsheets write a value that is not there, all of which pandas reads as such
-// with na_values="?".
-var missingWords = map[string]bool{
-	"": true, "NA": true, "N/A": true, "n/a": true, "NaN": true, "nan": true, "NULL": true, "null": true, "None": true,
-	"<NA>": true, "#N/A": true, "?": true,
-}
-
-// missingLabel is as missingWords, less the words that may well be classes.
-var missingLabel = map[string]bool{"": true, "nan": true, "NaN": true, "NA": true, "<NA>": true, "#N/A": true}
-
-var truthWords = map[string]float64{"true": 1, "false": 0}
 
 // readTable reads a table. order is the feature columns that another part has, in its order; nil takes them as they
 // come. A table without a label column gives errNoLabels where the columns of another part are known.
 func readTable(path string, o Options, order []string) (r *rows, columns []string, notes []string, err error) {
-	t := &table{path: path, label: o.Label, origin: o.Origin}
+	t := &table{path: path, label: o.Label, origin: o.Origin, free: o.Unlabelled, width: o.Width}
 	if o.Unlabelled {
 		t.wanted = o.Columns
 	}
@@ -74,13 +66,16 @@ func (t *table) read(b *bufio.Reader, order []string) (*rows, error) {
 	in.Comma, in.ReuseRecord, in.TrimLeadingSpace = separator, true, separator != '\t'
 	header, err := in.Read()
 	if err != nil {
-		return nil, tableError(err)
+		return nil, t.parsed(err)
 	}
 	for _, name := range header {
 		t.header = append(t.header, strings.TrimSpace(name))
 	}
 	if !utf8.ValidString(strings.Join(t.header, "")) {
 		return nil, fmt.Errorf("line 1: %w", errEncoding)
+	}
+	for n := len(t.header) - 1; n > 0 && t.header[n] == ""; n-- {
+		t.header = t.header[:n] // lines end with separators, behind which nothing is
 	}
 	if err := t.checkHeader(); err != nil {
 		return nil, err
@@ -91,8 +86,10 @@ func (t *table) read(b *bufio.Reader, order []string) (*rows, error) {
 		}
 		return t.body(in)
 	}
-	if err := t.findLabels(order != nil); err != nil {
-		return nil, err
+	if all := t.width == len(t.header) || t.width+1 == len(t.header) && t.isIndex(); !t.free || !all || t.label != "" {
+		if err := t.findLabels(order != nil || t.free); err != nil && !(t.free && err == errNoLabels) {
+			return nil, err
+		}
 	}
 	if err := t.findFeatures(order); err != nil {
 		return nil, err
@@ -126,7 +123,17 @@ func (t *table) begin(b *bufio.Reader) (separator rune, err error) {
 		b.Discard(3)
 		head = head[3:]
 	}
-	line, _, _ := strings.Cut(string(head), "\n")
+	line, _, lines := strings.Cut(string(head), "\n")
+	if !lines && strings.Contains(line, "\r") {
+		return 0, fmt.Errorf("its lines end as on old Macs, by CR alone; write it again, in pandas by read_csv(%q)"+
+			".to_csv(%[1]q, index=False)", filepath.Base(t.path))
+	}
+	if said := separatorLine.FindStringSubmatch(line); said != nil {
+		b.Discard(len(line) + 1)
+		t.before = 1
+		separator, _ := utf8.DecodeRuneInString(said[1])
+		return separator, nil
+	}
 	if strings.ContainsRune(line, 0) {
 		return 0, errors.New("the file is no text")
 	}
@@ -139,6 +146,9 @@ func (t *table) begin(b *bufio.Reader) (separator rune, err error) {
 	return best, nil
 }
 
+// separatorLine is what Excel writes before the header to say what separates the columns.
+var separatorLine = regexp.MustCompile(`^"?sep=([,;\t|])"?\r?$`)
+
 // checkHeader refuses a first line that is data, and names that come twice. Columns that are called 0, 1, 2, … are what
 // pandas writes where names were never given.
 func (t *table) checkHeader() error {
@@ -149,6 +159,10 @@ func (t *table) checkHeader() error {
 		counting = counting && name == strconv.Itoa(i)
 	}
 	if numbers && !counting {
+		if t.free {
+			return fmt.Errorf("its first line is numbers; the first line must name the columns: put a line before it "+
+				"such as %s", strings.TrimSuffix(exampleHeader(len(t.header)+1), ",label"))
+		}
 		file := filepath.Base(t.path)
 		return fmt.Errorf(
 			"its first line is numbers; the first line must name the columns: put a line before it such as "+
@@ -284,20 +298,26 @@ func (t *table) body(in *csv.Reader) (*rows, error) {
 			break
 		}
 		if err != nil {
-			return nil, tableError(err)
+			return nil, t.parsed(err)
 		}
 		line, _ := in.FieldPos(0)
+		line += t.before
+		for k := len(t.header); k < len(fields); k++ {
+			if strings.TrimSpace(fields[k]) != "" {
+				return nil, fmt.Errorf("line %d: the column %d has no name; give it one in the first line", line, k+1)
+			}
+		}
 		for k, j := range t.keep {
 			v, ok, err := cell(fields[j])
 			if err != nil {
-				return nil, fmt.Errorf("line %d, column %q: %w", line, t.header[j], t.advise(err, j))
+				return nil, fmt.Errorf("line %d, column %q: %w", line, t.header[j], t.advise(err, fields[j], j))
 			}
 			if !ok {
 				missing.add(n, line, t.header[j])
 			}
 			r.add(k, v)
 		}
-		if t.wanted != nil {
+		if len(t.labels) == 0 {
 			r.labels.numbers = append(r.labels.numbers, whole{})
 			continue
 		}
@@ -324,7 +344,7 @@ func (t *table) body(in *csv.Reader) (*rows, error) {
 	if err := missing.err(); err != nil {
 		return nil, err
 	}
-	if t.wanted != nil {
+	if len(t.labels) == 0 {
 		return r, nil
 	}
 	if len(t.labels) > 1 {
@@ -359,105 +379,16 @@ func (t *table) checkLabels(c *labelColumn) error {
 		t.header[t.labels[0]], fraction, fraction)
 }
 
-// advise adds to the error of a cell what makes numbers of a column of text.
-func (t *table) advise(err error, column int) error {
-	var number commaError
-	if errors.As(err, &number) {
-		return number.advise(t.separator)
-	}
-	return fmt.Errorf("%w; make columns of 0 and 1 of it, in pandas by get_dummies(frame, columns=[%q]), or leave the "+
-		"column out",
-		err, t.header[column])
-}
-
-// cell reads a number, or true and false as 1 and 0. ok is false where the value is missing.
-func cell(field string) (v float64, ok bool, err error) {
-	field = strings.TrimSpace(field)
-	f, err := strconv.ParseFloat(field, 64)
-	if err == nil && !strings.ContainsAny(field, "xXpP_") {
-		return f, f == f, nil
-	}
-	if missingWords[field] {
-		return math.NaN(), false, nil
-	}
-	if v, is := truthWords[strings.ToLower(field)]; is {
-		return v, true, nil
-	}
-	if errors.Is(err, strconv.ErrRange) {
-		return f, true, nil // infinite: named with its row later
-	}
-	if decimalComma.MatchString(field) || thousands.MatchString(field) {
-		return 0, false, commaError(field)
-	}
-	return 0, false, fmt.Errorf("%.40q is no number", field)
-}
-
-var (
-	decimalComma = regexp.MustCompile(`^[+-]?[0-9]*,[0-9]+$`)
-	thousands    = regexp.MustCompile(`^[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?$`)
-
-	errEncoding = errors.New(
-		`the file is not UTF-8; if it is Windows-1252 or Latin-1, write it again by ` +
-			`pandas.read_csv(…, encoding="cp1252").to_csv(…, index=False)`,
-	)
-)
-
-// commaError is a number with commas in it.
-type commaError string
-
-func (e commaError) Error() string { return fmt.Sprintf("%.40q has a comma in it", string(e)) }
-
-// advise says how pandas reads such numbers. 1,250 may be 1250 or 1.25: where commas separate the columns it is taken
-// for 1250, for the comma as a decimal mark goes with semicolons.
-func (e commaError) advise(separator rune) error {
-	what, option := "a decimal comma", `decimal=","`
-	if !decimalComma.MatchString(string(e)) || separator == ',' && thousands.MatchString(string(e)) {
-		what, option = "commas between its thousands", `thousands=","`
-	}
-	return fmt.Errorf("%.40q has %s: write the table again by pandas.read_csv(…, sep=%q, %s).to_csv(…, index=False)",
-		string(e), what, string(separator), option)
-}
-
-// missingRows collects the rows with missing values.
-type missingRows struct {
-	count int
-	few   []string
-	last  int
-}
-
-func (m *missingRows) add(row, line int, column string) {
-	if m.count > 0 && m.last == row {
-		return
-	}
-	m.last = row
-	if m.count++; m.count <= 5 {
-		m.few = append(m.few, fmt.Sprintf("row %d (line %d, column %q)", row, line, column))
-	}
-}
-
-func (m *missingRows) err() error {
-	if m.count == 0 {
-		return nil
-	}
-	more := ""
-	if m.count > len(m.few) {
-		more = fmt.Sprintf(" and %d more", m.count-len(m.few))
-	}
-	return fmt.Errorf("values are missing in %s%s; leave these rows out, in pandas by read_csv(…, "+
-		"na_values=\"?\").dropna(), or fill the values in",
-		strings.Join(m.few, ", "), more)
-}
-
-// tableError says in words of this package what package csv found wrong.
-func tableError(err error) error {
+// parsed says in words of this package what package csv found wrong.
+func (t *table) parsed(err error) error {
 	var parse *csv.ParseError
 	switch {
 	case err == io.EOF:
 		return errors.New("there are no rows in it")
 	case errors.As(err, &parse) && errors.Is(err, csv.ErrFieldCount):
-		return fmt.Errorf("line %d has more or fewer columns than the first line", parse.Line)
+		return fmt.Errorf("line %d has more or fewer columns than the first line", parse.Line+t.before)
 	case errors.As(err, &parse):
-		return fmt.Errorf("line %d, character %d: a quotation mark is out of place or not closed", parse.Line,
+		return fmt.Errorf("line %d, character %d: a quotation mark is out of place or not closed", parse.Line+t.before,
 			parse.Column)
 	}
 	return err
