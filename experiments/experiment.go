@@ -133,7 +133,8 @@ type CellError struct{ error }
 
 func (e *CellError) Unwrap() error { return e.error }
 
-// RunCell does one cell, or takes it from the store. An error of the experiment is a CellError.
+// RunCell does one cell, or takes it from the store. An error of the experiment is a CellError, which is also that of
+// ctx where a stop ended the run.
 func RunCell(ctx context.Context, dev tensor.Device, env Env, x Experiment, c Cell, store *Store) (*Record, error) {
 	r, _, err := runCell(ctx, dev, env, x, c, store)
 	return r, err
@@ -158,6 +159,8 @@ func runCell(ctx context.Context, dev tensor.Device, env Env, x Experiment, c Ce
 	if r, err = x.Run(ctx, &env, c); err != nil {
 		if ctx.Err() == nil { // else the device may still be in a long iteration, and the process ends anyway
 			env.Executor.Close()
+		} else if !errors.Is(err, ctx.Err()) {
+			err = errors.Join(err, ctx.Err())
 		}
 		return nil, true, &CellError{err}
 	}

@@ -153,7 +153,7 @@ func (Experiment) Run(ctx context.Context, env *experiments.Env, cell experiment
 	}
 	r, err := c.run(ctx, env, t, cell.Seed)
 	if err != nil && ctx.Err() != nil {
-		return nil, errors.Join(err, ctx.Err()) // the device may still be busy: nothing is freed
+		return nil, err // the device may still be busy: nothing is freed
 	}
 	return r, errors.Join(err, t.close())
 }
