@@ -200,8 +200,11 @@ func (e *adjoint) Compute(ctx context.Context) (*Hypergradient, error) {
 	var err error
 	run := func(p program, counts *problem.Counts) {
 		if err == nil {
+			err = ctx.Err()
+		}
+		if err == nil {
 			*counts = counts.Plus(p.counts, 1)
-			err = errors.Join(ctx.Err(), p.Run(1))
+			err = p.Run(1)
 		}
 	}
 	solve := func(s linear.System, counts *problem.Counts) (st linear.Stats) {

@@ -90,3 +90,27 @@ func TestBoundOfNaN(t *testing.T) {
 	require.Equal(t, hypergrad.Bound, h.Kind)
 	require.True(t, math.IsInf(h.Error, 1))
 }
+
+// What is not there is said in a sentence.
+func TestNothingIsRefused(t *testing.T) {
+	ex := executor(t)
+	p := valley(1, 1)
+	b := bind(t, ex, p)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	x, y := ex.Variable("x", tensor.Real, 2), ex.Variable("y", tensor.Real, 2)
+	m := hypergrad.Implicit{Solver: linear.CG{RTol: 1e-6}}
+	for _, pair := range [][2]*tensor.Variable{{nil, y}, {x, nil}, {x, x}} {
+		_, err := m.Prepare(b, pair[0], pair[1])
+		require.ErrorContains(t, err, "wants a variable for x and another one for y")
+	}
+	for _, c := range []struct {
+		ex *tensor.Executor
+		p  *problem.Problem
+		m  hypergrad.Method
+	}{{nil, p, m}, {ex, nil, m}, {ex, p, nil}} {
+		_, err := hypergrad.OnExecutor(context.Background(), c.ex, c.p, c.m, p.Upper.Start, p.Lower.Start)
+		require.ErrorContains(t, err, "one of them is nil")
+	}
+	_, err := hypergrad.At(context.Background(), nil, p.Upper.Start, p.Lower.Start)
+	require.ErrorContains(t, err, "one of them is nil")
+}

@@ -50,7 +50,7 @@ type forward struct {
 
 // Prepare compiles the step and that of a column, and takes the memory for the columns.
 func (m Forward) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, error) {
-	rule, err := checkPath(b, m, "Forward", m.Inner, m.Steps, m.Rows)
+	rule, err := checkPath(b, m, x, y, unrolling{field: "Forward", inner: m.Inner, steps: m.Steps, rows: m.Rows})
 	if err != nil {
 		return nil, err
 	}

@@ -102,7 +102,7 @@ type arithmetic struct{ u, sumQ float64 }
 
 // Prepare compiles the estimator. It reads x and y where they stand at each Compute.
 func (m Implicit) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, error) {
-	if err := refuse(b, m); err != nil {
+	if err := refuse(b, m, x, y); err != nil {
 		return nil, err
 	}
 	if m.Solver == nil {

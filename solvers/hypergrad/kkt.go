@@ -60,7 +60,7 @@ const mostFunctions = 1024
 
 // Prepare compiles the estimator. It reads x and y where they stand at each Compute.
 func (m KKT) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, error) {
-	if err := refuse(b, m); err != nil {
+	if err := refuse(b, m, x, y); err != nil {
 		return nil, err
 	}
 	l := &b.Lower
@@ -261,11 +261,17 @@ func (k *kkt) decide(ctx context.Context, h *Hypergradient) error {
 		c.equality[i] = i >= k.inequalities
 		unit := make([]float64, k.m)
 		unit[i] = 1
-		if err := errors.Join(ctx.Err(), k.unit.Write(unit), k.rows.Run(1)); err != nil {
-			return err
+		err := ctx.Err()
+		if err == nil {
+			err = k.unit.Write(unit)
 		}
-		var err error
-		if c.rows[i], err = k.row.Read(); err != nil {
+		if err == nil {
+			err = k.rows.Run(1)
+		}
+		if err == nil {
+			c.rows[i], err = k.row.Read()
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -38,7 +38,7 @@ type analytic struct {
 
 // Prepare compiles the gradient. The problem has to declare MinMin.
 func (m MinMinAnalytic) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, error) {
-	if err := checkMinMin(b, m, "MinMinAnalytic"); err != nil {
+	if err := checkMinMin(b, m, x, y, "MinMinAnalytic"); err != nil {
 		return nil, err
 	}
 	if m.Rows < 0 {
@@ -89,7 +89,7 @@ func (MinMinAutomatic) Needs() Needs { return pathNeeds() }
 
 // Prepare compiles one step and one adjoint step. The problem has to declare MinMin.
 func (m MinMinAutomatic) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, error) {
-	if err := checkMinMin(b, m, "MinMinAutomatic"); err != nil {
+	if err := checkMinMin(b, m, x, y, "MinMinAutomatic"); err != nil {
 		return nil, err
 	}
 	return prepareUnrolled(b, x, y, m, unrolling{
@@ -113,7 +113,7 @@ func (MinMinImplicit) Needs() Needs { return Implicit{}.Needs() }
 
 // Prepare compiles Implicit. The problem has to declare MinMin.
 func (m MinMinImplicit) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, error) {
-	if err := checkMinMin(b, m, "MinMinImplicit"); err != nil {
+	if err := checkMinMin(b, m, x, y, "MinMinImplicit"); err != nil {
 		return nil, err
 	}
 	e, err := Implicit{Solver: m.Solver, Rows: m.Rows}.Prepare(b, x, y)
@@ -136,8 +136,8 @@ func (e minMinImplicit) Compute(ctx context.Context) (*Hypergradient, error) {
 // checkMinMin refuses problems that a method cannot use or that do not declare F = G, and declarations that are not
 // true: at the start values both gradients must agree in half of their digits, far beyond what rounding can do and far
 // below what another function would.
-func checkMinMin(b *problem.Bound, m Method, field string) (err error) {
-	if err := refuse(b, m); err != nil {
+func checkMinMin(b *problem.Bound, m Method, x, y *tensor.Variable, field string) (err error) {
+	if err := refuse(b, m, x, y); err != nil {
 		return err
 	}
 	if !b.MinMin {
@@ -146,8 +146,8 @@ func checkMinMin(b *problem.Bound, m Method, field string) (err error) {
 	}
 	sc := b.Executor.Scope()
 	defer func() { err = errors.Join(err, sc.Close()) }()
-	x := sc.Variable("min-min x", tensor.Real, b.Upper.Start.Size())
-	y := sc.Variable("min-min y", tensor.Real, b.Lower.Start.Size())
+	x = sc.Variable("min-min x", tensor.Real, b.Upper.Start.Size())
+	y = sc.Variable("min-min y", tensor.Real, b.Lower.Start.Size())
 	off, size := sc.Number("min-min difference"), sc.Number("min-min size")
 	at := newPieces(b, sc, x, y, 0)
 	check := sc.Compile("min-min check", func() []tensor.Update {

@@ -287,19 +287,18 @@ func stationarity(b *problem.Bound, x, y, g *tensor.Node) (*tensor.Node, string)
 	return linear.Norm(g), MeasureGradient
 }
 
-// checkPath refuses problems, numbers of steps and of rows that can never work, and gives the rule of the steps. field
-// is the method's name in messages.
-func checkPath(b *problem.Bound, m Method, field string, inner Inner, steps, rows int) (stepRule, error) {
-	if err := refuse(b, m); err != nil {
+// checkPath refuses problems, numbers of steps and of rows that can never work, and gives the rule of the steps.
+func checkPath(b *problem.Bound, m Method, x, y *tensor.Variable, u unrolling) (stepRule, error) {
+	if err := refuse(b, m, x, y); err != nil {
 		return stepRule{}, err
 	}
-	if steps < 1 {
-		return stepRule{}, fmt.Errorf("hypergrad: %s.Steps is %d: wants the number of lower steps, at least 1", field,
-			steps)
+	if u.steps < 1 {
+		return stepRule{}, fmt.Errorf("hypergrad: %s.Steps is %d: wants the number of lower steps, at least 1", u.field,
+			u.steps)
 	}
-	if rows < 0 {
-		return stepRule{}, fmt.Errorf("hypergrad: %s.Rows is %d: wants at least 1, or 0 for all rows together", field,
-			rows)
+	if u.rows < 0 {
+		return stepRule{}, fmt.Errorf("hypergrad: %s.Rows is %d: wants at least 1, or 0 for all rows together", u.field,
+			u.rows)
 	}
-	return innerRule(field, b, inner)
+	return innerRule(u.field, b, u.inner)
 }

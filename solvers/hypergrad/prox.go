@@ -77,7 +77,7 @@ const (
 
 // Prepare compiles the estimator. It reads x and y where they stand at each Compute.
 func (m Prox) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, error) {
-	if err := refuse(b, m); err != nil {
+	if err := refuse(b, m, x, y); err != nil {
 		return nil, err
 	}
 	switch {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"bilevel/solvers/problem"
+	"bilevel/tensor"
 )
 
 // remedies says what to use instead for features of a problem that a method cannot use.
@@ -38,9 +39,12 @@ func instead(all, left problem.Features, by string) string {
 }
 
 // refuse is the error for a problem that a method cannot use, with what to do instead.
-func refuse(b *problem.Bound, m Method) error {
-	if b == nil {
+func refuse(b *problem.Bound, m Method, x, y *tensor.Variable) error {
+	switch {
+	case b == nil:
 		return fmt.Errorf("hypergrad: %s: there is no problem that is bound to a device (nil)", m.Name())
+	case x == nil || y == nil || x == y:
+		return fmt.Errorf("hypergrad: %s: wants a variable for x and another one for y", m.Name())
 	}
 	n := m.Needs()
 	err := b.Refuse("hypergrad: "+m.Name(), n.Usable, n.Why)

@@ -51,7 +51,7 @@ type reversible struct {
 
 // Prepare compiles the step, and the step back with its adjoint.
 func (m Reversible) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, error) {
-	rule, err := checkPath(b, m, "Reversible", m.Inner, m.Steps, m.Rows)
+	rule, err := checkPath(b, m, x, y, unrolling{field: "Reversible", inner: m.Inner, steps: m.Steps, rows: m.Rows})
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ func (Root) Needs() Needs {
 
 // Prepare compiles the estimator. It reads x and y where they stand at each Compute.
 func (m Root) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, error) {
-	if err := refuse(b, m); err != nil {
+	if err := refuse(b, m, x, y); err != nil {
 		return nil, err
 	}
 	if b.Lower.Residual == nil {

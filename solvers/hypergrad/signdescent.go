@@ -36,7 +36,7 @@ type signDescent struct {
 
 // Prepare compiles the step.
 func (m SignDescent) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, error) {
-	rule, err := checkPath(b, m, "SignDescent", m.Inner, m.Steps, m.Rows)
+	rule, err := checkPath(b, m, x, y, unrolling{field: "SignDescent", inner: m.Inner, steps: m.Steps, rows: m.Rows})
 	if err != nil {
 		return nil, err
 	}

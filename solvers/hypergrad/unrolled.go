@@ -84,7 +84,7 @@ type unrolled struct {
 }
 
 func prepareUnrolled(b *problem.Bound, x, y *tensor.Variable, m Method, u unrolling) (Estimator, error) {
-	rule, err := checkPath(b, m, u.field, u.inner, u.steps, u.rows)
+	rule, err := checkPath(b, m, x, y, u)
 	if err != nil {
 		return nil, err
 	}

@@ -73,7 +73,7 @@ const (
 
 // Prepare compiles both minimizations.
 func (m ValueFunction) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, error) {
-	if err := refuse(b, m); err != nil {
+	if err := refuse(b, m, x, y); err != nil {
 		return nil, err
 	}
 	m.Lambda = cmp.Or(m.Lambda, 100)

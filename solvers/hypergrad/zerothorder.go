@@ -55,7 +55,7 @@ type zerothOrder struct {
 
 // Prepare compiles the step.
 func (m ZerothOrder) Prepare(b *problem.Bound, x, y *tensor.Variable) (Estimator, error) {
-	rule, err := checkPath(b, m, "ZerothOrder", m.Inner, m.Steps, m.Rows)
+	rule, err := checkPath(b, m, x, y, unrolling{field: "ZerothOrder", inner: m.Inner, steps: m.Steps, rows: m.Rows})
 	if err != nil {
 		return nil, err
 	}
