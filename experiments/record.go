@@ -238,7 +238,7 @@ func (r *Record) MarshalJSON() ([]byte, error) {
 		put(name, v)
 	}
 	for name, v := range r.Lists {
-		put(name, v)
+		put(name, append([]string{}, v...)) // a record that was read has nil for an empty list
 	}
 	return json.Marshal(out)
 }

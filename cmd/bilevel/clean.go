@@ -70,9 +70,7 @@ and, within a class, of their own, as labels.csv lists them; --trusted marks the
 		strings.Join(schedules, " | ")+"; with --weights plain (default linear)")
 	fs.BoolVar(&c.Certificate, "certificate", false,
 		"certify the end of the last round: its hypergradient with an error figure (always with --weights plain)")
-	for _, name := range []string{"train", "val", "iters", "step", "outer-step"} {
-		fs.Lookup(name).Annotations = map[string][]string{openSetting: {}}
-	}
+	positive(fs, "train", "val", "iters", "batch", "step", "outer-step", "reg")
 	completes(cmd, "weights", clean.Choices()...)
 	completes(cmd, "model", clean.Models()...)
 	completes(cmd, "algo", algorithms...)
@@ -97,7 +95,7 @@ and, within a class, of their own, as labels.csv lists them; --trusted marks the
 		},
 		settings: func(set *data.Dataset) (experiments.Experiment, any, string, error) {
 			guided := c.Weights != clean.Plain
-			settings := clean.Defaults(set, c.Iterations)
+			settings := clean.Defaults(set, c.Iterations).For(c.Algorithm)
 			if guided {
 				settings = clean.GuidedDefaults(set, c, !fs.Changed("data"))
 			}
@@ -149,7 +147,7 @@ func checkClean(c clean.Config, flags *pflag.FlagSet) error {
 	if err := c.Schedule.Check(); err != nil {
 		return usageError{err}
 	}
-	return wantPositive(flags, "train", "val", "iters", "batch", "step", "outer-step", "reg")
+	return checkPositive(flags)
 }
 
 // checkGuided refuses flags that the forms other than plain cannot serve.

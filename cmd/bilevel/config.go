@@ -67,9 +67,6 @@ func checkPace(every time.Duration, show string) error {
 	return nil
 }
 
-// openSetting is the annotation of flags whose 0 in a configuration means that the run chooses; nobody may give 0.
-const openSetting = "open"
-
 // setFlag is the flag of settings by name; in a configuration it lists the algorithm's own.
 const setFlag = "set"
 
@@ -267,7 +264,7 @@ func (f *configFlags) text(c *cobra.Command, config any) ([]byte, error) {
 			value = json.RawMessage(flag.Value.String())
 		}
 		line := "%s: %s"
-		if flag.Annotations[openSetting] != nil && string(value) == "0" {
+		if isPositive(flag) && string(value) == "0" {
 			line = "# %s: %s (left open: the run chooses)"
 		}
 		out = fmt.Appendf(out, "\n# %s\n"+line+"\n", flag.Usage, keyOf(flag.Name), value)

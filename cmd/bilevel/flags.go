@@ -151,21 +151,38 @@ func (a *app) openOrStandIn(f *common) (*data.Dataset, error) {
 	return nil, err
 }
 
-// wantPositive refuses flags that were given a number that is not positive, or not finite. Whole numbers go up to that
-// of rows and iterations, which are int32.
-func wantPositive(flags *pflag.FlagSet, names ...string) error {
+// positiveFlag is the annotation of flags that want a positive number. Nobody may give 0, and in a configuration it
+// means that the run chooses.
+const positiveFlag = "positive"
+
+// positive says which flags want a positive number where they are given.
+func positive(flags *pflag.FlagSet, names ...string) {
 	for _, name := range names {
-		flag := flags.Lookup(name)
-		if !flag.Changed {
-			continue
-		}
-		v, err := strconv.ParseFloat(flag.Value.String(), 64)
-		switch whole := flag.Value.Type() == "int"; {
-		case err != nil || whole && !(v >= 1 && v <= math.MaxInt32):
-			return usagef("--%s %s: wants 1 to %d", name, flag.Value, math.MaxInt32)
-		case !(v > 0) || math.IsInf(v, 0):
-			return usagef("--%s %s: wants a positive number", name, flag.Value)
+		if err := flags.SetAnnotation(name, positiveFlag, nil); err != nil {
+			panic(err) // there is no such flag
 		}
 	}
-	return nil
+}
+
+func isPositive(flag *pflag.Flag) bool {
+	_, is := flag.Annotations[positiveFlag]
+	return is
+}
+
+// checkPositive refuses positive flags that were given a number that is not positive, or not finite. Whole numbers go
+// up to that of rows and iterations, which are int32.
+func checkPositive(flags *pflag.FlagSet) (err error) {
+	flags.Visit(func(flag *pflag.Flag) {
+		if err != nil || !isPositive(flag) {
+			return
+		}
+		v, wrong := strconv.ParseFloat(flag.Value.String(), 64)
+		switch whole := flag.Value.Type() == "int"; {
+		case wrong != nil || whole && !(v >= 1 && v <= math.MaxInt32):
+			err = usagef("--%s %s: wants 1 to %d", flag.Name, flag.Value, math.MaxInt32)
+		case !(v > 0) || math.IsInf(v, 0):
+			err = usagef("--%s %s: wants a positive number", flag.Name, flag.Value)
+		}
+	})
+	return err
 }

@@ -86,6 +86,7 @@ as those of bilevel table do, where the same command goes on if it was stopped. 
 	fs.IntVar(&f.workers, "workers", 1, "processes that work beside each other")
 	fs.BoolVar(&f.dry, "dry-run", false,
 		"print the cells and what they are expected to take, and run no more than a short trial of each row")
+	positive(fs, "calls", "tolerance", "steps", "batch", "train", "val", "records")
 	f.registerCells(c, "folder of results (default results/hpo-DATA)")
 	return c
 }
@@ -146,7 +147,7 @@ func (a *app) runHPO(ctx context.Context, f *hpoFlags) error {
 		}
 	}
 	fs := f.command.Flags()
-	if err := wantPositive(fs, "calls", "tolerance", "steps", "batch", "train", "val", "records"); err != nil {
+	if err := checkPositive(fs); err != nil {
 		return err
 	}
 	beside, err := readBeside(f.beside)

@@ -36,7 +36,7 @@ softmax, mlp:300-100, or a network of images:
 			if f.data != "" && given {
 				return usagef("--data says what images and classes there are: leave out --image and --classes")
 			}
-			if err := wantPositive(c.Flags(), "classes", "batch"); err != nil {
+			if err := checkPositive(c.Flags()); err != nil {
 				return err
 			}
 			shape, err := parseImage(image)
@@ -67,6 +67,7 @@ softmax, mlp:300-100, or a network of images:
 	completes(cmd, "data", data.Names()...)
 	cmd.Flags().BoolVar(&batchNorm, "batch-norm", false, "of mlp:WIDTHS: normalize the input of each activation")
 	cmd.Flags().IntVar(&batch, "batch", 128, "rows whose memory is told")
+	positive(cmd.Flags(), "classes", "batch")
 	cmd.Flags().BoolVar(&f.json, "json", false, "one line of JSON")
 	return cmd
 }

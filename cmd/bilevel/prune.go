@@ -100,6 +100,8 @@ Steps and epochs that are not given are the method's own.`,
 	fs.Float64Var(&c.Eps, "eps", 0, "radius of the adversarial loss, for pixels in [0, 1]")
 	fs.IntVar(&c.AttackSteps, "attack-steps", 0, "steps that rows are perturbed by (default 2)")
 	fs.Float64Var(&c.White, "white", 0, "value of a white pixel in the data (default the largest)")
+	positive(fs, "keep", "val", "batch", "pretrain-epochs", "pretrain-step", "prune-epochs", "prune-step",
+		"finetune-epochs", "finetune-step", "score-step")
 	completes(cmd, "lower-loss", prune.Clean, prune.Adversarial)
 	completes(cmd, "upper-loss", prune.Clean, prune.Adversarial)
 	completes(cmd, "method", prune.Methods()...)
@@ -112,10 +114,7 @@ Steps and epochs that are not given are the method's own.`,
 	f.registerRuns(cmd)
 	return a.run(&application{
 		Command: cmd, flags: f,
-		check: func() error {
-			return wantPositive(fs, "keep", "val", "batch", "pretrain-epochs", "pretrain-step", "prune-epochs",
-				"prune-step", "finetune-epochs", "finetune-step", "score-step")
-		},
+		check: func() error { return checkPositive(fs) },
 		settings: func(set *data.Dataset) (experiments.Experiment, any, string, error) {
 			settings := prune.Defaults(set).For(c.Model)
 			err := f.overlay(cmd, &settings)

@@ -52,12 +52,13 @@ standard ensemble of Croce and Hein: apgd-ce, apgd-t, fab-t and square.`,
 	fs.IntVar(&c.Examples, "n-examples", 0, "test rows to attack, the first ones (default 1000)")
 	fs.Float64Var(&c.White, "white", 0, "the value of a white pixel in the data (default: 255, 16 or 1 by the values)")
 	fs.IntVar(&c.Batch, "batch", 0, "images that are attacked at once (default: as many as suit)")
+	positive(fs, "n-examples", "white", "batch")
 	completes(cmd, "norm", "linf", "l2")
 	completes(cmd, "attack", "autoattack", "pgd-50-10", "fgsm", "apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square")
 	f.registerRuns(cmd)
 	return a.run(&application{
 		Command: cmd, flags: f,
-		check: func() error { return wantPositive(fs, "n-examples", "white", "batch") },
+		check: func() error { return checkPositive(fs) },
 		settings: func(set *data.Dataset) (experiments.Experiment, any, string, error) {
 			config := robust.EvalDefaults(set)
 			if err := f.overlay(cmd, &config); err != nil {

@@ -82,9 +82,8 @@ several channels are shifted by up to 4 pixels and mirrored at random in each ep
 	fs.IntVar(&c.EnsembleExamples, "ensemble-examples", 0, "rows that meet them, the first ones (default 200)")
 	fs.IntVar(&c.Certificate, "certificate", 0, "epochs after which the direction of Fast-BAT is compared with the "+
 		"certified hypergradient, spread evenly")
-	for _, name := range []string{"white", "n-examples", "attack-steps", "restarts", "ensemble-examples"} {
-		fs.Lookup(name).Annotations = map[string][]string{openSetting: {}}
-	}
+	positive(fs, "train", "val", "epochs", "batch", "lr", "white", "n-examples", "attack-steps", "restarts",
+		"ensemble-examples")
 	completes(cmd, "method", names...)
 	completes(cmd, "model", append([]string{"softmax", "mlp:1024-1024"}, train.Networks()...)...)
 	completes(cmd, "augment", train.CropFlip, train.None)
@@ -100,8 +99,7 @@ several channels are shifted by up to 4 pixels and mirrored at random in each ep
 					return usagef("--%v", err)
 				}
 			}
-			return wantPositive(fs, "train", "val", "epochs", "batch", "lr", "white", "n-examples", "attack-steps",
-				"restarts", "ensemble-examples")
+			return checkPositive(fs)
 		},
 		settings: func(set *data.Dataset) (experiments.Experiment, any, string, error) {
 			config := robust.Defaults(set).For(c.Model)

@@ -60,6 +60,7 @@ to 4 pixels and mirrored at random in each epoch (--augment).`,
 	fs.Float64Var(&c.LabelSmoothing, "label-smoothing", 0, "part of each label that is spread over all classes")
 	fs.StringVar(&c.Augment, "augment", "", augmentUsage)
 	fs.StringVar(&c.From, "from", "", fromUsage)
+	positive(fs, "train", "val", "epochs", "batch", "step")
 	completes(cmd, "model", append([]string{"softmax", "mlp:300-100"}, train.Networks()...)...)
 	completes(cmd, "augment", train.CropFlip, train.None)
 	completes(cmd, "optimizer", "sgd", "adam")
@@ -67,7 +68,7 @@ to 4 pixels and mirrored at random in each epoch (--augment).`,
 	f.registerRuns(cmd)
 	return a.run(&application{
 		Command: cmd, flags: f,
-		check: func() error { return wantPositive(fs, "train", "val", "epochs", "batch", "step") },
+		check: func() error { return checkPositive(fs) },
 		settings: func(set *data.Dataset) (experiments.Experiment, any, string, error) {
 			settings := train.Defaults(set).For(c.Model)
 			err := f.overlay(cmd, &settings)

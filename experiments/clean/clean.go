@@ -3,7 +3,9 @@
 package clean
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -77,16 +79,48 @@ func (c Config) algorithm() (solvers.Algorithm, error) {
 	if err != nil {
 		return nil, err
 	}
-	settings := fmt.Sprintf(`{"outer_step": %g, "schedule": %q`, c.OuterStep, c.Schedule)
-	step := "step"
-	if !slices.Contains(solvers.Fields(entry.Zero), step) {
-		step = "z_step" // of the variable that follows the lower level's minimizer
+	settings := map[string]any{"outer_step": c.OuterStep}
+	if c.Schedule != "" {
+		settings["schedule"] = c.Schedule
 	}
-	a, err := solvers.Decode(entry.Zero, fmt.Appendf(nil, `%s, %q: %g}`, settings, step, c.Step))
+	if c.Step != 0 {
+		settings[cmp.Or(stepOf(entry), "step")] = c.Step
+	}
+	text, err := json.Marshal(settings)
+	if err != nil {
+		return nil, err
+	}
+	a, err := solvers.Decode(entry.Zero, text)
 	if err != nil {
 		return nil, err
 	}
 	return solvers.Set(a, c.Set...)
+}
+
+// stepOf is the name of an algorithm's step of the lower level, empty where it has none: it then minimizes by a method
+// that finds its steps.
+func stepOf(e solvers.Entry) string {
+	for _, name := range []string{"step", "z_step"} { // the latter of what follows the lower level's minimizer
+		if slices.Contains(solvers.Fields(e.Zero), name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// For gives the settings for an algorithm: without those that it does not have.
+func (c Config) For(algorithm string) Config {
+	entry, err := solvers.AlgorithmByName(algorithm)
+	if err != nil { // told later
+		return c
+	}
+	if stepOf(entry) == "" {
+		c.Step = 0
+	}
+	if !slices.Contains(solvers.Fields(entry.Zero), "schedule") {
+		c.Schedule = ""
+	}
+	return c
 }
 
 // Run does one seed.
@@ -175,7 +209,11 @@ func (t *task) solve(ctx context.Context, env *experiments.Env, r *experiments.R
 func neverDrawn(n, draws float64) float64 { return n * math.Pow(1-1/n, draws) }
 
 // warnOfRowsNeverDrawn says where so few rows are drawn that more than one in a thousand keeps its start weight.
+// Algorithms without a step of the lower level see all rows in each iteration.
 func (t *task) warnOfRowsNeverDrawn(r *experiments.Record) {
+	if entry, err := solvers.AlgorithmByName(t.Algorithm); err == nil && stepOf(entry) == "" {
+		return
+	}
 	n := float64(t.data.Train.N())
 	if never := neverDrawn(n, float64(t.Iterations)*float64(t.Batch)); never > 0.001*n {
 		r.Warn("about %.0f of the %.0f training rows were never drawn and keep the weight that they began with: "+
