@@ -56,15 +56,17 @@ func TestRenameFails(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a.txt")
 	require.NoError(t, os.MkdirAll(filepath.Join(path, "full"), 0o777)) // a folder in the way
-	require.Error(t, WriteFile(path, []byte("new")))
+	require.ErrorContains(t, WriteFile(path, []byte("new")), "write "+path+": ")
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, entries, 1)
 }
 
 func TestNoFolder(t *testing.T) {
-	err := WriteFile(filepath.Join(t.TempDir(), "missing", "a.txt"), nil)
+	path := filepath.Join(t.TempDir(), "missing", "a.txt")
+	err := WriteFile(path, nil)
 	require.ErrorIs(t, err, os.ErrNotExist)
+	require.EqualError(t, err, "write "+path+": no such file or directory", "the temporary file is not named")
 }
 
 func TestWriteInTheWorkingDirectory(t *testing.T) {
@@ -73,4 +75,31 @@ func TestWriteInTheWorkingDirectory(t *testing.T) {
 	names, got := content(t, ".", "a.txt")
 	require.Equal(t, []string{"a.txt"}, names)
 	require.Equal(t, "x", got)
+}
+
+// A link still is one after a write, also where it led to nothing, and what it leads to is what was written.
+func TestWriteFollowsLinks(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "elsewhere"), 0o777))
+	one, two := filepath.Join(dir, "one"), filepath.Join(dir, "two")
+	require.NoError(t, os.Symlink("two", one))
+	require.NoError(t, os.Symlink(filepath.Join("elsewhere", "a.txt"), two))
+	for _, want := range []string{"new", "newer"} {
+		require.NoError(t, WriteFile(one, []byte(want)))
+		names, got := content(t, filepath.Join(dir, "elsewhere"), "a.txt")
+		require.Equal(t, []string{"a.txt"}, names)
+		require.Equal(t, want, got)
+		to, err := os.Readlink(one)
+		require.NoError(t, err)
+		require.Equal(t, "two", to)
+	}
+}
+
+func TestWriteKeepsPermissions(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.txt")
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	require.NoError(t, WriteFile(path, []byte("x")))
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 }
