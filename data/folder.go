@@ -232,6 +232,23 @@ func (l *listing) layouts() (found []layout, names [][]string) {
 	return found, names
 }
 
+// Files are the paths that OpenWith reads for a name: a file, or the files and folders of a folder that belong to a
+// data set. There are none for a known set.
+func Files(name string) (paths []string) {
+	if !isPath(name) {
+		return nil
+	}
+	l, err := list(name)
+	if err != nil {
+		return []string{name}
+	}
+	_, names := l.layouts()
+	for _, file := range slices.Concat(names...) {
+		paths = append(paths, filepath.Join(name, file))
+	}
+	return paths
+}
+
 // nothing says what a folder without a data set holds and what it should.
 func (l *listing) nothing() error {
 	holds := "it is empty"

@@ -72,20 +72,30 @@ func ReadTrusted(path string, n int) ([]bool, error) {
 // FindTrusted reads the marks of trusted rows: of the file given, or of trusted.npy in the set's folder; nil where
 // there is neither.
 func FindTrusted(set *Dataset, file string) ([]bool, error) {
-	if file == "" {
-		if info, err := os.Stat(set.Source); err != nil || !info.IsDir() {
-			return nil, nil // a file, or an embedded set
-		}
-		file = filepath.Join(set.Source, TrustedFile)
-		if there, err := exists(file); err != nil || !there {
-			return nil, err
-		}
+	file, err := TrustedPath(set, file)
+	if err != nil || file == "" {
+		return nil, err
 	}
 	if set.Val != nil {
 		return nil, fmt.Errorf("trusted rows are named twice, by %s and by the set's validation rows: keep "+
 			"one of the two", file)
 	}
 	return ReadTrusted(file, set.Train.N())
+}
+
+// TrustedPath is the file that FindTrusted reads, empty where there is none.
+func TrustedPath(set *Dataset, file string) (string, error) {
+	if file != "" {
+		return file, nil
+	}
+	if info, err := os.Stat(set.Source); err != nil || !info.IsDir() {
+		return "", nil // a file, or an embedded set
+	}
+	file = filepath.Join(set.Source, TrustedFile)
+	if there, err := exists(file); err != nil || !there {
+		return "", err
+	}
+	return file, nil
 }
 
 // Judge prepares a data set. The source stays as it is; the result depends on the seed alone.

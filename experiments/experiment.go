@@ -32,7 +32,7 @@ type Cell struct {
 	Experiment string `json:"experiment"`
 	Config     any    `json:"config"` // a plain struct that JSON knows
 	Seed       uint64 `json:"seed"`
-	Data       string `json:"data,omitempty"` // fingerprint, where cells of several sets stand beside each other
+	Data       string `json:"data,omitempty"` // Fingerprint of the rows and files that it is of
 }
 
 // Key is a name for the cell that depends on its content alone: the first 16 hexadecimal digits of the SHA-256 of its
@@ -167,7 +167,7 @@ func runCell(ctx context.Context, dev tensor.Device, env Env, x Experiment, c Ce
 	if err := env.Executor.Close(); err != nil {
 		return nil, true, err
 	}
-	r.Experiment, r.Key, r.Seed, r.Device = x.Name(), key, c.Seed, dev.Info().Name
+	r.Experiment, r.Key, r.Seed, r.Data, r.Device = x.Name(), key, c.Seed, c.Data, dev.Info().Name
 	for name, value := range env.Settings {
 		r.Texts["settings."+name] = value
 	}

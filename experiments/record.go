@@ -18,6 +18,7 @@ import (
 type Record struct {
 	Experiment, Key, Device string
 	Seed                    uint64
+	Data                    string // Cell.Data
 
 	Scalars map[string]float64 // by name; a dot in it makes an object in JSON, NaN is a null
 	Counts  map[string]int64   // whole numbers

@@ -334,16 +334,6 @@ type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, errors.New("full") }
 
-// Tables of an earlier run in the same folder are removed; other files stay.
-func TestTablesOfEarlierRunsGo(t *testing.T) {
-	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "suspects-mine.csv"), nil, 0o644))
-	require.NoError(t, writeTables(dir, []*Record{someRecord(1, true), someRecord(2, true)}, 2))
-	require.Equal(t, []string{"suspects-mine.csv", "suspects-seed-1.csv", "suspects-seed-2.csv"}, names(t, dir))
-	require.NoError(t, writeTables(dir, []*Record{someRecord(1, true)}, 1))
-	require.Equal(t, []string{"suspects-mine.csv", "suspects.csv"}, names(t, dir))
-}
-
 // A table names the files of its rows where they have some.
 func TestTableAddsFiles(t *testing.T) {
 	table := Table{Columns: []string{"row"}, Rows: [][]string{{"2"}, {"0"}}}

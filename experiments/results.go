@@ -72,30 +72,13 @@ func WriteResults(dir string, page Page, report Report, records []*Record, cells
 	return atomicfile.WriteFile(filepath.Join(dir, "result.json"), append(text, '\n'))
 }
 
-// writeTables writes each record's tables, and removes those that an earlier run with other seeds left in the folder.
+// writeTables writes each record's tables.
 func writeTables(dir string, records []*Record, cells int) error {
-	var written, old []string
 	for _, r := range records {
 		for _, t := range r.Tables {
-			stale, err := filepath.Glob(filepath.Join(dir, t.Name+"-seed-[0-9]*.csv"))
-			if err != nil {
+			if err := atomicfile.Write(filepath.Join(dir, t.File(r, cells)), t.Write); err != nil {
 				return err
 			}
-			old = append(old, append(stale, filepath.Join(dir, t.Name+".csv"))...)
-			path := filepath.Join(dir, t.File(r, cells))
-			if err := atomicfile.Write(path, t.Write); err != nil {
-				return err
-			}
-			written = append(written, path)
-		}
-	}
-	slices.Sort(old)
-	for _, o := range slices.Compact(old) {
-		if slices.Contains(written, o) {
-			continue
-		}
-		if err := os.Remove(o); err != nil && !os.IsNotExist(err) {
-			return err
 		}
 	}
 	return nil
@@ -154,10 +137,7 @@ func writeMetrics(dir string, records []*Record) error {
 func writeModels(dir string, records []*Record, cells int) error {
 	for _, r := range records {
 		for _, m := range r.Models {
-			name := m.Name + ".safetensors"
-			if cells > 1 {
-				name = fmt.Sprintf("%s-seed-%d.safetensors", m.Name, r.Seed)
-			}
+			name := m.Name + suffixOf(r, cells) + ".safetensors"
 			if err := params.WriteSafetensors(filepath.Join(dir, name), m.Metadata, m.Arrays); err != nil {
 				return err
 			}

@@ -115,14 +115,20 @@ func (s *Store) CheckResume(cells []Cell) error {
 	if len(others) == 0 {
 		return nil
 	}
-	dir := s.Folder(others[0])
-	difference := ""
-	if p, err := ReadCheckpoint(filepath.Join(dir, "checkpoint.safetensors")); err == nil {
+	begun, difference := "", ""
+	if r, err := s.Record(others[0]); err == nil && r != nil {
+		begun = r.Data
+	} else if p, err := ReadCheckpoint(filepath.Join(s.Folder(others[0]), "checkpoint.safetensors")); err == nil {
+		var there Cell
 		here, err := json.Marshal(cells[0])
-		if err != nil {
+		if err := errors.Join(err, json.Unmarshal(p.Cell, &there)); err != nil {
 			return err
 		}
-		difference = ": " + Difference(p.Cell, here)
+		begun, difference = there.Data, ": "+Difference(p.Cell, here)
+	}
+	if begun != "" && begun != cells[0].Data {
+		return fmt.Errorf("%s was begun with other data: rows, or a file that the run reads, have changed since; "+
+			"begin anew in another folder with --out", s.Dir)
 	}
 	return fmt.Errorf("%s holds cells of another configuration%s; begin anew in another folder with --out", s.Dir,
 		difference)

@@ -84,6 +84,16 @@ and, within a class, of their own, as labels.csv lists them; --trusted marks the
 	}
 	return a.run(&application{
 		Command: cmd, flags: f,
+		files: func(set *data.Dataset) ([]string, error) {
+			if c.Weights == clean.Plain {
+				return nil, nil
+			}
+			path, err := data.TrustedPath(set, c.Trusted)
+			if err != nil || path == "" {
+				return nil, err
+			}
+			return []string{path}, nil
+		},
 		check: func() error {
 			if len(f.set) > 0 && c.Weights != clean.Plain {
 				return usagef("--set %s: an algorithm's own settings go with --weights plain", f.set[0])

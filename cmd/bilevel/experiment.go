@@ -85,6 +85,8 @@ type application struct {
 	check func() error
 	// settings gives the experiment, its configuration on a data set, and the title of its plots.
 	settings func(*data.Dataset) (x experiments.Experiment, config any, title string, err error)
+	// files are those that a run reads beside the data.
+	files func(*data.Dataset) ([]string, error)
 }
 
 // applications lists what runs experiments: each is a command, and can be a row of a table.
@@ -195,9 +197,49 @@ func (r *experimentRun) open() error {
 	return nil
 }
 
-// ready finds out whether the device holds the run, and whether the folder is one to go on with.
+// mark makes the rows, and the files that the run reads beside them, part of what the cells are. It refuses a folder of
+// results where the run would write over one of them.
+func (r *experimentRun) mark() error {
+	files, err := r.of.files(r.set)
+	if err != nil {
+		return err
+	}
+	if err := checkOutputs(words(r.of.Command), r.flags.out, append(data.Files(r.flags.data), files...)); err != nil {
+		return err
+	}
+	print, err := experiments.Fingerprint(r.set, files...)
+	for i := range r.cells {
+		r.cells[i].Data = print
+	}
+	return err
+}
+
+// named are the files of flags that may be empty.
+func named(files ...*string) func(*data.Dataset) ([]string, error) {
+	return func(*data.Dataset) (list []string, err error) {
+		for _, name := range files {
+			if *name != "" {
+				list = append(list, *name)
+			}
+		}
+		return list, nil
+	}
+}
+
+// ready finds out whether the folder is one to go on with, and whether the device holds the run.
 func (r *experimentRun) ready(ctx context.Context) (err error) {
 	f, need := r.flags, null.Stats{}
+	if err := r.mark(); err != nil {
+		return err
+	}
+	r.store = r.app.store(f.out)
+	r.store.Resume, r.store.Every = f.resume != "", f.every
+	r.store.First = r.begin
+	if f.resume != "" {
+		if err := r.store.CheckResume(r.cells); err != nil {
+			return err
+		}
+	}
 	r.dev, need, err = r.app.fitting(ctx, &f.common, r.dev, r.limit, r.set, r.x, r.cells[0])
 	if err != nil && (ctx.Err() == nil || r.dev == nil) { // a stop is told at the end
 		return err
@@ -208,13 +250,19 @@ func (r *experimentRun) ready(ctx context.Context) (err error) {
 			"bilevel: the run needs %s of the memory of %s at its peak, %s of it for intermediate values\n",
 			inUnits(int64(need.PeakBytes)), info.Name, inUnits(int64(need.LargestBytes)))
 	}
-	r.store = r.app.store(f.out)
-	r.store.Resume, r.store.Every, r.store.Device = f.resume != "", f.every, deviceText(info)
-	r.store.First = func() error { return f.write(r.of.Command, f.out, r.config) }
-	if f.resume != "" {
-		return r.store.CheckResume(r.cells)
-	}
+	r.store.Device = deviceText(info)
 	return nil
+}
+
+// begin readies the folder of results for its first file.
+func (r *experimentRun) begin() error {
+	f := r.flags
+	if f.resume == "" {
+		if err := removeEarlier(f.out); err != nil {
+			return err
+		}
+	}
+	return f.write(r.of.Command, f.out, r.config)
 }
 
 // run does the cells, and gives the records of those that are finished also where a later one fails.

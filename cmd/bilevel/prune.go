@@ -113,7 +113,7 @@ Steps and epochs that are not given are the method's own.`,
 	completes(cmd, "rewind", "start", "epoch", "none")
 	f.registerRuns(cmd)
 	return a.run(&application{
-		Command: cmd, flags: f,
+		Command: cmd, flags: f, files: named(&c.From),
 		check: func() error { return checkPositive(fs) },
 		settings: func(set *data.Dataset) (experiments.Experiment, any, string, error) {
 			settings := prune.Defaults(set).For(c.Model)
@@ -144,6 +144,9 @@ metadata.`,
 			if model == "" || !dict && !strings.HasSuffix(out, ".onnx") {
 				return usagef("prune export wants --model FILE, a model file, and --out FILE that ends with .onnx or " +
 					".safetensors")
+			}
+			if err := checkOutput(out, model); err != nil {
+				return err
 			}
 			trained, err := train.Open(model)
 			if err != nil {

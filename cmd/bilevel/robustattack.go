@@ -57,7 +57,7 @@ standard ensemble of Croce and Hein: apgd-ce, apgd-t, fab-t and square.`,
 	completes(cmd, "attack", "autoattack", "pgd-50-10", "fgsm", "apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square")
 	f.registerRuns(cmd)
 	return a.run(&application{
-		Command: cmd, flags: f,
+		Command: cmd, flags: f, files: named(&c.Model),
 		check: func() error { return checkPositive(fs) },
 		settings: func(set *data.Dataset) (experiments.Experiment, any, string, error) {
 			config := robust.EvalDefaults(set)

@@ -92,7 +92,7 @@ several channels are shifted by up to 4 pixels and mirrored at random in each ep
 	f.registerRuns(cmd)
 	f.own = func() []string { return settings }
 	return a.run(&application{
-		Command: cmd, flags: f,
+		Command: cmd, flags: f, files: named(&c.From),
 		check: func() error {
 			if fs.Changed("eps") {
 				if err := robust.CheckEps(c.Eps); err != nil {

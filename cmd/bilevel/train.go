@@ -67,7 +67,7 @@ to 4 pixels and mirrored at random in each epoch (--augment).`,
 	completes(cmd, "schedule", scheduleNames()...)
 	f.registerRuns(cmd)
 	return a.run(&application{
-		Command: cmd, flags: f,
+		Command: cmd, flags: f, files: named(&c.From),
 		check: func() error { return checkPositive(fs) },
 		settings: func(set *data.Dataset) (experiments.Experiment, any, string, error) {
 			settings := train.Defaults(set).For(c.Model)
@@ -108,6 +108,9 @@ LIBSVM's text, where values of 0 are left out, rows are as wide as the model's.`
 			}
 			limit, err := f.limit()
 			if err != nil {
+				return err
+			}
+			if err := checkOutput(f.out, append(data.Files(f.data), model)...); err != nil {
 				return err
 			}
 			trained, err := train.Open(model)

@@ -2,12 +2,8 @@ package table
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -102,7 +98,9 @@ func Expand(r *Recipe, applications []Application) (*Table, error) {
 				return nil, experiments.Usagef("method %s: %v", method.Name, err)
 			}
 			if prints[row.Run.Data] == "" {
-				prints[row.Run.Data] = fingerprint(row.Run.Data)
+				if prints[row.Run.Data], err = experiments.Fingerprint(row.Run.Data); err != nil {
+					return nil, err
+				}
 			}
 			t.Rows = append(t.Rows, row)
 			for _, c := range cells {
@@ -190,35 +188,6 @@ func combinations(axes []Axis) [][]any {
 		out = next
 	}
 	return out
-}
-
-// fingerprint is the first 16 hexadecimal digits of the SHA-256 of a set's shapes, features and labels: a cell is of
-// these rows, wherever they lie.
-func fingerprint(d *data.Dataset) string {
-	if d == nil { // the experiment brings its own numbers
-		return ""
-	}
-	h := sha256.New()
-	var b []byte
-	for i, s := range []*data.Set{d.Train, d.Val, d.Test} {
-		if s == nil {
-			continue
-		}
-		b = fmt.Appendf(b[:0], "%d %d %d\n", i, s.N(), s.Dim)
-		for row := range s.N() {
-			if s.Bytes != nil {
-				b = append(b, s.Bytes[row*s.Dim:(row+1)*s.Dim]...)
-			} else {
-				for _, v := range s.Row(row) {
-					b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
-				}
-			}
-			b = binary.LittleEndian.AppendUint32(b, uint32(s.Labels[row]))
-			h.Write(b)
-			b = b[:0]
-		}
-	}
-	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
 // Shard is a part of a table for one of several processes that share no folder: cells I-1, I-1+N, I-1+2N, …

@@ -14,8 +14,8 @@ import (
 
 // Write creates or replaces the file path with what write writes. The content goes to a temporary file in the same
 // folder (.NAME.tmp-XXXXXXXX), which is synced to disk and then renamed, so that other processes see the old file or
-// the whole new one, and a crash leaves the one or the other. A symbolic link is followed, a file that is replaced keeps
-// its permissions, and what is no regular file, such as a device or a pipe, is written to as it is.
+// the whole new one, and a crash leaves the one or the other. A symbolic link is followed, a file that is replaced
+// keeps its permissions, and what is no regular file, such as a device or a pipe, is written to as it is.
 //
 // When write or anything after it fails, the temporary file is removed, the old file stays as it was, and the error is
 // returned; write's own error is returned as it is. A process killed in between leaves its temporary file behind.
