@@ -69,6 +69,9 @@ func (c *Checkpoint) Write(path string) error {
 		}
 		f.Arrays[rowsName] = safetensors.Array{Shape: []int{len(c.Log.rows), len(c.Columns)}, F64: all}
 	}
+	if f.Metadata[checksumName], err = checksumOf(f); err != nil {
+		return err
+	}
 	return atomicfile.Write(path, func(w io.Writer) error { return safetensors.Write(w, f) })
 }
 
@@ -77,6 +80,13 @@ func ReadCheckpoint(path string) (*Checkpoint, error) {
 	f, err := safetensors.ReadFile(path, "checkpoint")
 	if err != nil {
 		return nil, err
+	}
+	sum, err := checksumOf(*f)
+	if err == nil && f.Metadata[checksumName] != sum {
+		err = errChecksum
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s is no checkpoint that can be gone on with: %w", path, err)
 	}
 	c := &Checkpoint{}
 	if err := json.Unmarshal([]byte(f.Metadata["checkpoint"]), c); err != nil || c.Snapshot == nil {

@@ -18,7 +18,7 @@ import (
 )
 
 // Store keeps cells in a folder of results, each in its own: DIR/cells/KEY holds checkpoint.safetensors while the cell
-// is at work, and record.gob (Go's own format, which keeps every bit) once it is finished.
+// is at work, and record.gob (a checksum and Go's own format, which keeps every bit) once it is finished.
 type Store struct {
 	Dir     string
 	Resume  bool          // go on with what the folder holds; else a cell begins anew
@@ -145,7 +145,10 @@ func (s *Store) Record(key string) (*Record, error) {
 		return nil, err
 	}
 	r := &Record{}
-	if err := gob.NewDecoder(bytes.NewReader(text)).Decode((*plainRecord)(r)); err != nil {
+	if text, err = unsealed(text); err == nil {
+		err = gob.NewDecoder(bytes.NewReader(text)).Decode((*plainRecord)(r))
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%s cannot be read: %w; remove it to run the cell again", path, err)
 	}
 	if r.Key != key {
@@ -176,7 +179,7 @@ func (s *Store) finish(key string, r *Record) error {
 	if err := gob.NewEncoder(&b).Encode((*plainRecord)(r)); err != nil {
 		return err
 	}
-	if err := atomicfile.WriteFile(filepath.Join(dir, RecordFile), b.Bytes()); err != nil {
+	if err := atomicfile.WriteFile(filepath.Join(dir, RecordFile), sealed(b.Bytes())); err != nil {
 		return err
 	}
 	err = os.Remove(filepath.Join(dir, "checkpoint.safetensors"))

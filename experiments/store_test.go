@@ -2,6 +2,8 @@ package experiments
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -77,4 +79,39 @@ func TestResumeOfAnotherConfiguration(t *testing.T) {
 	_, err = store.begin(other)
 	require.NoError(t, err)
 	require.NoError(t, store.CheckResume(cell(0.2)))
+}
+
+// A byte of a checkpoint or record that is another than was written is noticed.
+func TestDamagedFilesAreNoticed(t *testing.T) {
+	store := &Store{Dir: t.TempDir()}
+	cell := SeedCells("saving", 1, []uint64{1})[0]
+	key, err := cell.Key()
+	require.NoError(t, err)
+	snapshot := &engine.Snapshot{Iteration: 1, Arrays: map[string][]float64{"y": {1, 2.5}}}
+	log := NewLog("iteration")
+	log.Add([]float64{0}, nil)
+	checkpoint := filepath.Join(store.Folder(key), "checkpoint.safetensors")
+	require.NoError(t, (&Keeper{store: store, cell: cell, key: key}).Save("one", snapshot, log))
+	c, err := ReadCheckpoint(checkpoint)
+	require.NoError(t, err)
+	require.Equal(t, snapshot.Arrays, c.Snapshot.Arrays)
+	damaged(t, checkpoint, func() error { _, err := ReadCheckpoint(checkpoint); return err })
+	r := NewRecord()
+	r.Key, r.Scalars["x"] = key, 2.5
+	require.NoError(t, store.finish(key, r))
+	damaged(t, filepath.Join(store.Folder(key), RecordFile), func() error { _, err := store.Record(key); return err })
+}
+
+// damaged changes every seventh byte of a file in turn, and expects that reading it is an error.
+func damaged(t *testing.T, path string, read func() error) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, read())
+	for i := 0; i < len(text); i += 7 {
+		text[i] ^= 4
+		require.NoError(t, os.WriteFile(path, text, 0o600))
+		require.Error(t, read(), "byte %d of %d", i, len(text))
+		text[i] ^= 4
+	}
 }

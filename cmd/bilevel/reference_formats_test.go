@@ -297,9 +297,10 @@ func resultsFormat(t *testing.T) string {
 	}
 	return text + "\n### Records\n\n" +
 		wrap("", "", "`cells/KEY/record.gob` holds a finished cell (a configuration and a seed), bit for bit, "+
-			"for `--resume`: Go's gob encoding of `experiments.Record`. It is for this program; `result.json`, "+
-			"`metrics.csv` and the tables say the same for others. KEY is the first 16 hexadecimal digits of "+
-			"the SHA-256 of the cell's JSON. Its fields: "+quoted(fields)+".") +
+			"for `--resume`: a line with the SHA-256 of the rest, which is Go's gob encoding of "+
+			"`experiments.Record`. It is for this program; `result.json`, `metrics.csv` and the tables say the same "+
+			"for others. KEY is the first 16 hexadecimal digits of the SHA-256 of the cell's JSON. Its fields: "+
+			quoted(fields)+".") +
 		"\n### Checkpoints\n\n" +
 		wrap("", "", "`cells/KEY/checkpoint.safetensors` holds an unfinished cell: the state of its engine by "+
 			"name, what it has noted so far, and as "+
