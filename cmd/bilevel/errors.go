@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"bilevel/data"
 	"bilevel/device/open"
 	"bilevel/experiments"
 	"bilevel/internal/nearest"
+	"bilevel/tensor"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -25,6 +27,16 @@ func isUsage(err error) bool {
 	var experiment *experiments.UsageError
 	return errors.As(err, &flag) || errors.As(err, &set) || errors.As(err, &experiment) ||
 		errors.Is(err, open.ErrUnknown)
+}
+
+// sentence is an error for people: on one line, without the place in the program that built a wrong graph.
+func sentence(err error) string {
+	text := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	var built *tensor.BuildError
+	if errors.As(err, &built) {
+		text = strings.ReplaceAll(text, fmt.Sprintf(" (%s:%d)", built.File, built.Line), "")
+	}
+	return text
 }
 
 // unknownCommand is the error for a word in the place of one of c's commands.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -14,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"bilevel/internal/npy"
+	"bilevel/tensor"
 )
 
 // refused checks what all errors have in common: the exit status is code; standard output is empty; standard error has
@@ -31,7 +34,8 @@ func refused(t *testing.T, r result, code int, want ...string) {
 	require.NotContains(t, sentence, "\n", "there must be one sentence")
 	require.True(t, strings.HasPrefix(sentence, "bilevel: "), sentence)
 	for _, inside := range []string{
-		"%!", "strconv", "invalid argument", "goroutine", "panic", "0x", "<nil>", `""`, "unsupported value",
+		"%!", "strconv", "invalid argument", "goroutine", "panic", "0x", "<nil>", `""`, "unsupported value", ".go:",
+		"json:", ".tmp-",
 	} {
 		require.NotContains(t, sentence, inside)
 	}
@@ -113,6 +117,21 @@ func TestUsageErrors(t *testing.T) {
 		{"clean --device opencl", `unknown device "opencl"`},
 		{"clean --device cuda:x", `unknown device "cuda:x"`},
 		{"clean --device cuda-sim:h100,a100:2", `no card "2" of h100,a100`},
+		{"train --ema nan", `--ema NaN: wants a finite number`},
+		{"train --label-smoothing inf", `--label-smoothing +Inf: wants a finite number`},
+		{"train --momentum 1", `momentum is 1: wants a number from 0 to below 1`},
+		{"train --momentum -0.1", `momentum is -0.1: wants a number from 0 to below 1`},
+		{"train --weight-decay -1", `weight_decay is -1: wants a finite number from 0 on`},
+		{"train --decay weight:99=1 --model softmax", `decay "weight:99=1": the array weight has the inputs 0 to 63`},
+		{"train --augment crop-flip --model mlp:8", `the model mlp:8 is not for images`},
+		{"train --batch 1 --batch-norm", `batch is 1: batch normalization wants at least 2 rows`},
+		{"prune run --inverse-gamma nan", `--inverse-gamma NaN: wants a finite number`},
+		{"prune run --momentum 1", `momentum is 1: wants a number from 0 to below 1`},
+		{"prune run --augment crop-flip", `the model mlp:300-100 is not for images`},
+		{"robust train --weight-average nan", `--weight-average NaN: wants a finite number`},
+		{"robust train --eps 8/0", `--eps "8/0": wants a number`},
+		{"completion bash extra", `takes flags only, not "extra"`},
+		{"table --list extra", `takes flags only, not "extra"`},
 	} {
 		t.Run(c.line, func(t *testing.T) {
 			line := c.line
@@ -123,6 +142,13 @@ func TestUsageErrors(t *testing.T) {
 			require.Empty(t, listing(t, dir))
 		})
 	}
+}
+
+// Joined errors are one line, and a wrong graph is not told by the line of the program that builds it.
+func TestSentence(t *testing.T) {
+	built := &tensor.BuildError{Package: "models", Op: "MLP", Detail: "too few rows", File: "/x/model.go", Line: 7}
+	require.Equal(t, "seed 1: models: MLP: too few rows; closed", sentence(errors.Join(
+		fmt.Errorf("seed 1: %w", built), errors.New("closed\n"))))
 }
 
 func TestMissingThings(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -109,7 +110,7 @@ func words(c *cobra.Command) string {
 // run makes an application's command run it.
 func (a *app) run(p *application) *application {
 	p.RunE = func(*cobra.Command, []string) error {
-		if err := p.check(); err != nil {
+		if err := cmp.Or(p.check(), checkFinite(p.Flags())); err != nil {
 			return err
 		}
 		return a.runExperiment(p)

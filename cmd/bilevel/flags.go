@@ -11,6 +11,7 @@ import (
 	"bilevel/data/fetch"
 	"bilevel/device"
 	"bilevel/device/open"
+	"bilevel/experiments/robust"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -167,6 +168,37 @@ func positive(flags *pflag.FlagSet, names ...string) {
 func isPositive(flag *pflag.Flag) bool {
 	_, is := flag.Annotations[positiveFlag]
 	return is
+}
+
+// radius is a flag for a number that may be given as a fraction, such as 8/255. Otherwise it is one of type float64.
+type radius struct{ to *float64 }
+
+func (r radius) String() string {
+	if r.to == nil { // as pflag asks to find out which default is not worth showing
+		return "0"
+	}
+	return strconv.FormatFloat(*r.to, 'g', -1, 64)
+}
+
+func (r radius) Set(text string) (err error) {
+	*r.to, err = robust.ParseEps(text)
+	return err
+}
+
+func (radius) Type() string { return "float64" }
+
+// checkFinite refuses numbers that are none, or not finite: no flag has a use for them.
+func checkFinite(flags *pflag.FlagSet) (err error) {
+	flags.Visit(func(flag *pflag.Flag) {
+		if err != nil || flag.Value.Type() != "float64" {
+			return
+		}
+		v, wrong := strconv.ParseFloat(flag.Value.String(), 64)
+		if wrong != nil || math.IsNaN(v) || math.IsInf(v, 0) {
+			err = usagef("--%s %s: wants a finite number", flag.Name, flag.Value)
+		}
+	})
+	return err
 }
 
 // checkPositive refuses positive flags that were given a number that is not positive, or not finite. Whole numbers go

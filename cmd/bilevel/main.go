@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -89,7 +88,7 @@ func (a *app) execute(ctx context.Context, args []string) int {
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(a.stderr, "bilevel: %s\n", strings.TrimSpace(err.Error()))
+	fmt.Fprintf(a.stderr, "bilevel: %s\n", sentence(err))
 	if isUsage(err) {
 		return exitUsage
 	}
@@ -130,6 +129,9 @@ func (a *app) root() *cobra.Command {
 	root.InitDefaultCompletionCmd()
 	if c, _, err := root.Find([]string{"completion"}); err == nil {
 		groupOf(c)
+		for _, shell := range c.Commands() {
+			shell.Args = noArguments
+		}
 	}
 	return root
 }

@@ -144,3 +144,9 @@ func TestResumeWithOtherData(t *testing.T) {
 		require.NoError(t, os.RemoveAll(out))
 	}
 }
+
+func TestOutputsAtALinkToNothing(t *testing.T) {
+	inNewFolder(t)
+	require.NoError(t, os.Symlink("gone", "link"))
+	refused(t, bilevel("train --out link"), exitEnvironment, "link: it is a link to gone, which is not there")
+}

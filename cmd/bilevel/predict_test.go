@@ -1,13 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"bilevel/internal/safetensors"
 )
 
 // Columns far from 0 are learned as others are, and predict reads the very same numbers, also of a few of the rows.
@@ -110,4 +114,25 @@ func TestPredictUnlabelled(t *testing.T) {
 	writeText(t, "broken", broken)
 	refused(t, bilevel("predict --data ./x.npy --model broken"), exitEnvironment,
 		`its metadata "class_names" are no list`)
+}
+
+// A model whose outputs are no numbers labels nothing.
+func TestPredictWithoutNumbers(t *testing.T) {
+	inNewFolder(t)
+	require.Equal(t, exitOK, bilevel("train --quiet --model softmax --epochs 1 --out m").code)
+	for name, value := range map[string]float64{"weight": math.NaN(), "scaler.deviation": 0} {
+		f, err := safetensors.ReadFile(filepath.Join("m", "model.safetensors"), "model")
+		require.NoError(t, err)
+		a := f.Arrays[name]
+		values := a.Reals()
+		values[9] = value
+		f.Arrays[name] = safetensors.Compact(a.Shape, values)
+		var b bytes.Buffer
+		require.NoError(t, safetensors.Write(&b, *f))
+		require.NoError(t, os.WriteFile("bad.safetensors", b.Bytes(), 0o600))
+		for _, out := range []string{"", " --out labels.csv", " --out logits.npy"} {
+			refused(t, bilevel("predict --model bad.safetensors"+out), exitEnvironment, "bad.safetensors")
+		}
+	}
+	require.Equal(t, []string{"bad.safetensors", "m"}, listing(t, "."))
 }

@@ -97,7 +97,7 @@ Steps and epochs that are not given are the method's own.`,
 		"compare the direction of bip with the certified hypergradient where the search ends")
 	fs.StringVar(&c.LowerLoss, "lower-loss", "", "clean | adversarial: the loss that weights are trained by")
 	fs.StringVar(&c.UpperLoss, "upper-loss", "", "clean | adversarial: the loss that scores go by")
-	fs.Float64Var(&c.Eps, "eps", 0, "radius of the adversarial loss, for pixels in [0, 1]")
+	fs.Var(radius{&c.Eps}, "eps", "radius of the adversarial loss, for pixels in [0, 1], such as 0.03 or 8/255")
 	fs.IntVar(&c.AttackSteps, "attack-steps", 0, "steps that rows are perturbed by (default 2)")
 	fs.Float64Var(&c.White, "white", 0, "value of a white pixel in the data (default the largest)")
 	positive(fs, "keep", "val", "batch", "pretrain-epochs", "pretrain-step", "prune-epochs", "prune-step",

@@ -29,6 +29,9 @@ func resultsFolder(command, set string) string {
 func checkWritable(dir string) error {
 	there := filepath.Clean(dir)
 	info, err := os.Stat(there)
+	if to, link := os.Readlink(there); link == nil && errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("results cannot be written to %s: it is a link to %s, which is not there", dir, to)
+	}
 	for errors.Is(err, fs.ErrNotExist) && filepath.Dir(there) != there {
 		there = filepath.Dir(there)
 		info, err = os.Stat(there)

@@ -51,7 +51,7 @@ several channels are shifted by up to 4 pixels and mirrored at random in each ep
 	f.register(cmd, "digits | mnist | fashion-mnist | cifar10 | DIR")
 	fs := cmd.Flags()
 	fs.StringVar(&c.Method, "method", "fast-at", strings.Join(names, " | "))
-	fs.Float64Var(&c.Eps, "eps", 0, "the largest change of a pixel, for pixels in [0, 1] (default 0.1)")
+	fs.Var(radius{&c.Eps}, "eps", "the largest change of a pixel in [0, 1], such as 0.03 or 8/255 (default 0.1)")
 	fs.StringVar(&c.Model, "model", "mlp:1024-1024", "softmax | mlp:WIDTHS, the widths of the hidden layers | "+
 		strings.Join(train.Networks(), " | "))
 	fs.BoolVar(&c.BatchNorm, "batch-norm", false, "normalize the input of each activation over the batch")

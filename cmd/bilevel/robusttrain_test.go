@@ -90,6 +90,7 @@ func TestRobustTrainRefuses(t *testing.T) {
 	} {
 		refused(t, bilevel("robust train "+line), exitUsage, want)
 	}
+	require.Contains(t, bilevel("robust train --eps 8/255 --print-config").stdout, "\neps: 0.03137254901960784\n")
 	refused(t, bilevel("robust train --white 4"), exitEnvironment, "is no pixel from 0 to 4",
 		"give the value of a white pixel")
 	refused(t, bilevel("robust tain"), exitUsage, `did you mean "train"?`)

@@ -51,6 +51,9 @@ folder, and a cell that fails is a row with its reason. See docs/table.md.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			if f.list {
+				if err := noArguments(c, args); err != nil {
+					return err
+				}
 				return a.listRecipes()
 			}
 			if len(args) != 1 {

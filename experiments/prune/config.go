@@ -186,6 +186,9 @@ func (c Config) settled() (Config, method, error) {
 	if c.Scope != prune.Global && c.Scope != prune.Layer {
 		return c, m, fmt.Errorf("scope is %q: wants %s or %s", c.Scope, prune.Global, prune.Layer)
 	}
+	if !(c.Momentum >= 0 && c.Momentum < 1) {
+		return c, m, fmt.Errorf("momentum is %g: wants a number from 0 to below 1", c.Momentum)
+	}
 	if m.searches {
 		if err := c.search().Check(); err != nil {
 			return c, m, err
@@ -213,9 +216,6 @@ func (c Config) settled() (Config, method, error) {
 		if !(decay.value >= 0) || math.IsInf(decay.value, 0) {
 			return c, m, fmt.Errorf("%s is %g: wants a finite number from 0 on", decay.name, decay.value)
 		}
-	}
-	if !(c.Momentum >= 0 && c.Momentum < 1) {
-		return c, m, fmt.Errorf("momentum is %g: wants a number from 0 to below 1", c.Momentum)
 	}
 	if err := c.Schedule.Check(); err != nil {
 		return c, m, err

@@ -68,7 +68,13 @@ func (t *task) latencies(ctx context.Context, nets map[string]network) error {
 	return nil
 }
 
-func percent(part float64) string { return fmt.Sprintf("%.2g %%", 100*part) }
+// percent is a part with two digits, and whole above 10 %.
+func percent(part float64) string {
+	if part >= 0.1 {
+		return fmt.Sprintf("%.0f %%", 100*part)
+	}
+	return fmt.Sprintf("%.2g %%", 100*part)
+}
 
 // sparse is the least time in milliseconds that the network takes with its weights kept without zeros.
 func (n network) sparse(ctx context.Context, batch, threads int, d time.Duration) (float64, error) {

@@ -180,7 +180,7 @@ func (t *task) split(set *data.Dataset) error {
 		return t.images(set, data.Preparation{Train: ends[0], Val: t.Val, NoOnes: true})
 	}
 	if t.Augment == train.CropFlip {
-		return fmt.Errorf("augment %s: the model %s is not for images", t.Augment, t.Model)
+		return experiments.Usagef("augment %s: the model %s is not for images", t.Augment, t.Model)
 	}
 	set.Widen()
 	if t.scaler == nil {

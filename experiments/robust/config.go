@@ -250,5 +250,8 @@ func MethodLines() string {
 	return strings.Join(lines, "\n")
 }
 
+// ParseEps reads a radius such as 0.1 or 8/255.
+func ParseEps(text string) (float64, error) { return adversary.ParseRadius(text) }
+
 // CheckEps refuses a radius that pixels in [0, 1] cannot have.
 func CheckEps(eps float64) error { return robust.CheckEps(eps) }

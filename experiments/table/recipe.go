@@ -207,8 +207,33 @@ func difference(there, here *Recipe) string {
 	}
 	for _, part := range []string{"experiment", "settings", "methods", "vary", "measures", "compare", "title"} {
 		if string(a[part]) != string(b[part]) {
-			return fmt.Sprintf("%s is %s there and %s here", part, a[part], b[part])
+			x, y := apart(string(a[part]), string(b[part]))
+			return fmt.Sprintf("%s is %s there and %s here", part, x, y)
 		}
 	}
 	return ""
+}
+
+// apart is two texts that differ, of long ones what lies around the first difference.
+func apart(a, b string) (string, string) {
+	const most, before = 80, 30
+	same := 0
+	for same < min(len(a), len(b)) && a[same] == b[same] {
+		same++
+	}
+	around := func(s string) string {
+		if len(s) <= most {
+			return s
+		}
+		from := max(0, min(same-before, len(s)-most))
+		part := strings.ToValidUTF8(s[from:min(len(s), from+most)], "")
+		if from > 0 {
+			part = "…" + part
+		}
+		if from+most < len(s) {
+			part += "…"
+		}
+		return part
+	}
+	return around(a), around(b)
 }

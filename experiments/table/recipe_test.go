@@ -245,3 +245,17 @@ func printed(r Recipe) string {
 	r.Tune, r.Published = nil, nil
 	return fmt.Sprint(append(parts, r)...)
 }
+
+// Of long recipes that differ only what lies around the difference is told.
+func TestApart(t *testing.T) {
+	long := func(name string) string {
+		return strings.Repeat("a", 500) + name + strings.Repeat("b", 500)
+	}
+	a, b := apart(long("soba"), long("f2sa"))
+	want := strings.Repeat("a", 30) + "soba" + strings.Repeat("b", 46)
+	require.Equal(t, "…"+want+"…", a)
+	require.Equal(t, strings.Replace(a, "soba", "f2sa", 1), b)
+	a, b = apart("1", long("x"))
+	require.Equal(t, "1", a)
+	require.Equal(t, strings.Repeat("a", 80)+"…", b)
+}

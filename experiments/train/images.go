@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"bilevel/data"
+	"bilevel/experiments"
 	"bilevel/models"
 	"bilevel/solvers/problem"
 	"bilevel/tensor"
@@ -50,7 +51,7 @@ func Prepare(set *data.Dataset, model, augment string, p data.Preparation, seed 
 		set.Widen()
 	}
 	if augment == CropFlip && !r.Crops {
-		return r, fmt.Errorf("augment %s: the model %s is not for images", augment, model)
+		return r, experiments.Usagef("augment %s: the model %s is not for images", augment, model)
 	}
 	if r.Prepared, err = data.Prepare(set, p, seed); err == nil && isNetwork {
 		r.Normalize = models.Normalization{Mean: r.Scaler.Mean, Deviation: r.Scaler.Deviation}

@@ -101,6 +101,9 @@ func (t *task) prepare(set *data.Dataset) (err error) {
 	if t.model, err = Architecture(t.Model, t.BatchNorm, t.Start, t.data.Inputs, t.data.Classes); err != nil {
 		return err
 	}
+	if err := t.checkInputs(t.model.Params()); err != nil {
+		return err
+	}
 	if err := StartFits(t.Model, t.model.Params().Size()); err != nil {
 		return err
 	}

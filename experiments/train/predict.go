@@ -155,7 +155,18 @@ func (t *Trained) Logits(ctx context.Context, ex *tensor.Executor, set *data.Set
 		}
 		z = append(z, part[:n*on.Classes]...)
 	}
+	for i, v := range z {
+		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+			return nil, t.noNumber(i/on.Classes, float64(v))
+		}
+	}
 	return z, nil
+}
+
+// noNumber is the error of a model whose outputs are no numbers.
+func (t *Trained) noNumber(row int, v float64) error {
+	return fmt.Errorf("the model %s gives %g for row %d: look for weights that are no finite numbers, deviations of "+
+		"its inputs that are 0, and very large values in the rows", t.file.path, v, row)
 }
 
 // Predict labels rows: a table of row, label and the model's probability of it. Labels are the names that the training
@@ -186,6 +197,9 @@ func (t *Trained) Predict(ctx context.Context, ex *tensor.Executor, set *data.Se
 	}
 	table = experiments.Table{Name: "labels", Columns: []string{"row", "label", "probability"}}
 	for i, label := range v.Ints["label"] {
+		if p := v.Reals["log probability"][i]; math.IsNaN(p) || math.IsInf(p, 0) {
+			return table, t.noNumber(i, p)
+		}
 		word := strconv.Itoa(int(label))
 		if t.names != nil {
 			word = t.names[label]

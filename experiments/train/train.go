@@ -104,6 +104,12 @@ func (Experiment) Cells(config any, seeds []uint64) ([]experiments.Cell, error) 
 		return nil, fmt.Errorf("tail %g: wants a part of the run from 0 to 1", c.Tail)
 	case c.LabelSmoothing < 0 || !(c.LabelSmoothing < 1):
 		return nil, fmt.Errorf("label_smoothing %g: wants a part from 0 to below 1", c.LabelSmoothing)
+	case !(c.Momentum >= 0 && c.Momentum < 1):
+		return nil, fmt.Errorf("momentum is %g: wants a number from 0 to below 1", c.Momentum)
+	case !(c.WeightDecay >= 0) || math.IsInf(c.WeightDecay, 0):
+		return nil, fmt.Errorf("weight_decay is %g: wants a finite number from 0 on", c.WeightDecay)
+	case c.BatchNorm && c.Batch == 1:
+		return nil, errors.New("batch is 1: batch normalization wants at least 2 rows to train on")
 	case c.EMA > 0 && c.Tail > 0:
 		return nil, errors.New("ema and tail are two averages of the iterates; the model is one of them")
 	}
@@ -169,6 +175,29 @@ func (c Config) checkDecay(l params.Layout) error {
 		if !slices.ContainsFunc(l, func(a params.Array) bool { ok, _ := path.Match(names, a.Name); return ok }) {
 			return fmt.Errorf("decay %q: no array of the model has such a name; there are %s", text,
 				strings.Join(l.Names(), ", "))
+		}
+	}
+	return nil
+}
+
+// checkInputs refuses groups of an input that the arrays of the model do not have, which the data decide.
+func (c Config) checkInputs(l params.Layout) error {
+	groups, err := c.groups()
+	if err != nil {
+		return err
+	}
+	for i, g := range groups {
+		for _, a := range l {
+			if ok, _ := path.Match(g.Names, a.Name); !ok || g.Inputs == nil {
+				continue
+			}
+			n := 1
+			if len(a.Shape) > 0 {
+				n = a.Shape[len(a.Shape)-1]
+			}
+			if g.Inputs[0] >= n {
+				return experiments.Usagef("decay %q: the array %s has the inputs 0 to %d", c.Decay[i], a.Name, n-1)
+			}
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@
 package plainyaml
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -24,6 +25,7 @@ func Parse(text []byte) (yaml.MapSlice, error) {
 	if len(text) > mostBytes {
 		return nil, fmt.Errorf("the file has %d bytes: settings have at most %d", len(text), mostBytes)
 	}
+	text = bytes.TrimPrefix(text, []byte("\ufeff")) // which some editors on Windows begin files with
 	if err := check(text); err != nil {
 		return nil, err
 	}
@@ -58,6 +60,10 @@ func check(text []byte) error {
 	var last *token.Token
 	for _, t := range lexer.Tokenize(string(text)) {
 		switch t.Type {
+		case token.DocumentHeaderType:
+			if last != nil && last.Type != token.CommentType && last.Type != token.DirectiveType {
+				return fmt.Errorf("line %d: a second document begins, and settings are one", t.Position.Line)
+			}
 		case token.AnchorType, token.AliasType:
 			return fmt.Errorf("line %d: %s is an anchor or alias, which settings do not have", t.Position.Line, t.Value)
 		case token.MappingStartType, token.SequenceStartType:

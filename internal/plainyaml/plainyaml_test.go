@@ -27,7 +27,15 @@ func TestParse(t *testing.T) {
 		{Key: "b", Value: uint64(1)}, {Key: "a", Value: []any{"x", 2.5, true}},
 		{Key: "c", Value: yaml.MapSlice{{Key: "d", Value: int64(-3)}}},
 	}, got)
+	for _, text := range []string{"\ufeffa: 1", "---\na: 1\n", "# why\n---\na: 1\n...\n"} {
+		got, err := Parse([]byte(text))
+		require.NoError(t, err)
+		require.Equal(t, yaml.MapSlice{{Key: "a", Value: uint64(1)}}, got)
+	}
 	for text, want := range map[string]string{
+		"a: 1\n---\nb: 2":                 "line 2: a second document begins",
+		"---\na: 1\n...\n---\nb: 2":       "a second document begins",
+		"---\n---\na: 2":                  "a second document begins",
 		"- 1\n- 2":                        "",
 		"a: [1":                           "",
 		"a: 1\na: 2":                      "already defined",
