@@ -27,6 +27,10 @@ type Experiment interface {
 	Report() Report
 }
 
+// Shortener is an experiment that can do less of the same: Shorten is a configuration whose run takes as much memory on
+// the device and ends after a few iterations of each stage, however many the configuration asks for.
+type Shortener interface{ Shorten(config any) any }
+
 // Cell is one run: a configuration and a seed. Two cells with the same key give the same record.
 type Cell struct {
 	Experiment string `json:"experiment"`

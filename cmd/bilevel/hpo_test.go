@@ -89,7 +89,7 @@ func TestHPOErrors(t *testing.T) {
 	} {
 		refused(t, bilevel(line), exitUsage, want)
 	}
-	refused(t, bilevel("train --decay 0.weight:64=1 --out x --epochs 1"), exitEnvironment,
-		"has the input 64, and the array 0.weight has the inputs 0 to 63")
+	refused(t, bilevel("train --decay 0.weight:64=1 --out x --epochs 1"), exitUsage,
+		"the array 0.weight has the inputs 0 to 63")
 	require.Equal(t, before, listing(t, dir), "nothing was written")
 }

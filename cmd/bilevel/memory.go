@@ -86,10 +86,13 @@ func (a *app) fitting(
 }
 
 // checkMemory finds out what a cell of an experiment needs, and refuses it where that is more than limit, or, where
-// limit is 0, than the device has free.
+// limit is 0, than the device has free. How long the cell's run is makes no difference to it.
 func checkMemory(
 	ctx context.Context, info device.Info, limit int64, set *data.Dataset, x experiments.Experiment, c experiments.Cell,
 ) (need null.Stats, err error) {
+	if s, ok := x.(experiments.Shortener); ok {
+		c.Config = s.Shorten(c.Config)
+	}
 	r, err := rehearse(ctx, info, set, x, c)
 	if need = r.Stats; err != nil {
 		return need, err

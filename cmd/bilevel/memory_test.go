@@ -17,6 +17,8 @@ import (
 	"bilevel/device/ref"
 	"bilevel/experiments"
 	"bilevel/experiments/clean"
+	"bilevel/experiments/prune"
+	"bilevel/experiments/robust"
 	"bilevel/experiments/train"
 	"bilevel/tensor"
 )
@@ -108,6 +110,48 @@ func TestPredictedMemoryIsWhatARunTakes(t *testing.T) {
 			}
 			require.NoError(t, dev.Close())
 		}
+	}
+}
+
+// What a run takes is found out as fast for many epochs as for a few, and is the same.
+func TestPredictionOfLongRuns(t *testing.T) {
+	const few, many = 3, 1 << 30
+	for name, c := range map[string]struct {
+		x  experiments.Experiment
+		of func(set *data.Dataset, epochs int) any
+	}{
+		"clean, plain": {clean.Experiment{}, func(set *data.Dataset, n int) any { return clean.Defaults(set, n) }},
+		"clean, guided": {clean.Experiment{Guided: true}, func(set *data.Dataset, n int) any {
+			c := clean.GuidedDefaults(set, clean.Config{Weights: "table", Model: "softmax", Corrupt: 0.2}, true)
+			c.Iterations = n
+			return c
+		}},
+		"train": {train.Experiment{}, func(set *data.Dataset, n int) any {
+			c := train.Defaults(set)
+			c.Model, c.Epochs = "mlp:20", n
+			return c
+		}},
+		"robust train": {robust.Train{}, func(set *data.Dataset, n int) any {
+			c := robust.Defaults(set)
+			c.Model, c.Epochs, c.Certificate = "mlp:20", n, n/3
+			c.Method = "fast-bat"
+			return c
+		}},
+		"prune": {prune.Experiment{}, func(set *data.Dataset, n int) any {
+			c := prune.Defaults(set)
+			c.Model, c.PretrainEpochs, c.PruneEpochs, c.FinetuneEpochs = "mlp:20", n, n, n
+			return c
+		}},
+	} {
+		info := device.Info{Name: "card", RealBits: 32, Free: 1 << 40}
+		set, short := digitsCell(t, c.x, func(set *data.Dataset) any { return c.of(set, few) })
+		want, err := rehearse(t.Context(), info, set, c.x, short)
+		require.NoError(t, err, name)
+		_, long := digitsCell(t, c.x, func(set *data.Dataset) any { return c.of(set, many) })
+		got, err := checkMemory(t.Context(), info, 0, set, c.x, long)
+		require.NoError(t, err, name)
+		require.Equal(t, want.PeakBytes, got.PeakBytes, name)
+		require.Equal(t, want.LargestBytes, got.LargestBytes, name)
 	}
 }
 

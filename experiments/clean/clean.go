@@ -73,6 +73,16 @@ func (Experiment) Cells(config any, seeds []uint64) ([]experiments.Cell, error) 
 	return experiments.SeedCells("clean", c, seeds), errors.Join(err, c.Schedule.Check())
 }
 
+// Shorten is experiments.Shortener's.
+func (Experiment) Shorten(config any) any {
+	c := config.(Config)
+	const few = 100
+	if c.Iterations == 0 || c.Iterations > few {
+		c.Iterations = few
+	}
+	return c
+}
+
 // algorithm is the one of the configuration's name with its settings.
 func (c Config) algorithm() (solvers.Algorithm, error) {
 	entry, err := solvers.AlgorithmByName(c.Algorithm)

@@ -240,6 +240,15 @@ func (c Config) settled() (Config, method, error) {
 	return c, m, err
 }
 
+// Shorten is experiments.Shortener's.
+func (Experiment) Shorten(config any) any {
+	c := config.(Config)
+	for _, epochs := range []*int{&c.PretrainEpochs, &c.PruneEpochs, &c.FinetuneEpochs, &c.RewindEpochs} {
+		*epochs = min(*epochs, 2)
+	}
+	return c
+}
+
 func (c Config) rounds() prune.Rounds {
 	return prune.Rounds{Part: c.Part, Rewind: c.Rewind, Epochs: c.RewindEpochs}
 }

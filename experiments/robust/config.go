@@ -153,6 +153,14 @@ func (Train) Cells(config any, seeds []uint64) ([]experiments.Cell, error) {
 	return experiments.SeedCells("robust train", c, seeds), nil
 }
 
+// Shorten is experiments.Shortener's.
+func (Train) Shorten(config any) any {
+	c := config.(TrainConfig)
+	c.Epochs = min(c.Epochs, 2)
+	c.Certificate = min(c.Certificate, c.Epochs)
+	return c
+}
+
 // check refuses settings that can never work, before anything is opened.
 func (c TrainConfig) check() error {
 	switch {

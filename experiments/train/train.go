@@ -123,6 +123,13 @@ func (Experiment) Cells(config any, seeds []uint64) ([]experiments.Cell, error) 
 	return experiments.SeedCells("train", c, seeds), errors.Join(c.checkDecay(m.Params()), c.Schedule.Check())
 }
 
+// Shorten is experiments.Shortener's.
+func (Experiment) Shorten(config any) any {
+	c := config.(Config)
+	c.Epochs = min(c.Epochs, 2)
+	return c
+}
+
 func (c Config) method() (minimize.Method, error) {
 	average := minimize.Average{EMA: c.EMA, Tail: c.Tail}
 	groups, err := c.groups()
