@@ -43,9 +43,12 @@ func Fingerprint(d *data.Dataset, files ...string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)[:8]), nil
 }
 
-// writeRows writes the features and the label of each row.
+// writeRows writes what the features were taken less of, and the features and the label of each row.
 func writeRows(w io.Writer, s *data.Set) {
 	var b []byte
+	for _, v := range s.Origin {
+		b = binary.LittleEndian.AppendUint64(b, math.Float64bits(v))
+	}
 	for row := range s.N() {
 		if s.Bytes != nil {
 			b = append(b, s.Bytes[row*s.Dim:(row+1)*s.Dim]...)
