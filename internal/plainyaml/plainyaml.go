@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/lexer"
@@ -19,8 +20,8 @@ const (
 )
 
 // Parse reads a text of names and values, in the text's order. Values are nil, bool, int64 or uint64, float64, string,
-// []any and yaml.MapSlice. Anchors and aliases are refused, since a few lines of them stand for gigabytes. Its error is
-// one line.
+// []any and yaml.MapSlice. Anchors and aliases are refused, since a few lines of them stand for gigabytes, and names
+// with control characters. Its error is one line.
 func Parse(text []byte) (yaml.MapSlice, error) {
 	if len(text) > mostBytes {
 		return nil, fmt.Errorf("the file has %d bytes: settings have at most %d", len(text), mostBytes)
@@ -72,6 +73,11 @@ func check(text []byte) error {
 		case token.MappingEndType, token.SequenceEndType:
 			open--
 		case token.MappingValueType:
+			if last != nil && strings.ContainsFunc(last.Value+strings.TrimSpace(last.Origin), unicode.IsControl) {
+				// The parser leaves such characters out, and so the name is another one when it is written again.
+				return fmt.Errorf("line %d: the name %.40q has a tab or another control character", t.Position.Line,
+					strings.TrimSpace(last.Origin))
+			}
 			at := inBrackets + open
 			if open == 0 && last != nil {
 				at = min(last.Position.Column, inBrackets-1)

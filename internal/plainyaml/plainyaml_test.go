@@ -33,6 +33,7 @@ func TestParse(t *testing.T) {
 		require.Equal(t, yaml.MapSlice{{Key: "a", Value: uint64(1)}}, got)
 	}
 	for text, want := range map[string]string{
+		"b: 1\na\tb: 2":                   `line 2: the name "a\tb" has a tab or another control character`,
 		"a: 1\n---\nb: 2":                 "line 2: a second document begins",
 		"---\na: 1\n...\n---\nb: 2":       "a second document begins",
 		"---\n---\na: 2":                  "a second document begins",
