@@ -11,9 +11,9 @@ import (
 	"bilevel/internal/plainyaml"
 )
 
-// outputs are the names of the files that runs of a command write beside config.yaml, as regular expressions of which
-// one must match: the files of all commands, and those of each.
-func outputs(command string) []*regexp.Regexp {
+// outputs matches the names of the files that runs of a command write beside config.yaml, those of all commands and
+// those of each; nil: it is no command that writes any.
+func outputs(command string) *regexp.Regexp {
 	all := []string{`result\.json`, `report\.html`, `metrics\.(csv|jsonl)`}
 	own := map[string][]string{
 		"train": {`error-epochs\.(svg|png)`, `model{seed}\.safetensors`},
@@ -33,21 +33,8 @@ func outputs(command string) []*regexp.Regexp {
 	if own[command] == nil {
 		return nil
 	}
-	var list []*regexp.Regexp
-	for _, name := range append(all, own[command]...) {
-		list = append(list, regexp.MustCompile("^"+strings.ReplaceAll(name, "{seed}", `(-seed-\d+)?`)+"$"))
-	}
-	return list
-}
-
-// isOutput tells whether runs of a command write a file of this name.
-func isOutput(command, name string) bool {
-	for _, of := range outputs(command) {
-		if of.MatchString(name) {
-			return true
-		}
-	}
-	return false
+	names := strings.Join(append(all, own[command]...), "|")
+	return regexp.MustCompile("^(" + strings.ReplaceAll(names, "{seed}", `(-seed-\d+)?`) + ")$")
 }
 
 // removeEarlier removes from a folder what an earlier run of an application has written there, so that nothing of it
@@ -71,6 +58,10 @@ func removeEarlier(dir string) error {
 			command, _ = item.Value.(string)
 		}
 	}
+	written := outputs(command)
+	if written == nil {
+		return nil
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
@@ -78,9 +69,9 @@ func removeEarlier(dir string) error {
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
 		switch {
-		case !e.IsDir() && isOutput(command, e.Name()):
+		case !e.IsDir() && written.MatchString(e.Name()):
 			err = os.Remove(path)
-		case e.IsDir() && e.Name() == "cells" && outputs(command) != nil:
+		case e.IsDir() && e.Name() == "cells":
 			err = os.RemoveAll(path)
 		}
 		if err != nil {
@@ -110,9 +101,10 @@ func checkOutputs(command, dir string, inputs []string) error {
 	if err != nil {
 		return nil
 	}
+	written := outputs(command)
 	for _, in := range inputs {
 		of, err := os.Stat(filepath.Dir(in))
-		if err == nil && os.SameFile(folder, of) && isOutput(command, filepath.Base(in)) {
+		if err == nil && os.SameFile(folder, of) && written != nil && written.MatchString(filepath.Base(in)) {
 			return usagef("--out %s: the results would replace %s, which the run reads: give another folder", dir, in)
 		}
 	}

@@ -287,11 +287,7 @@ func (e *adjoint) figure(n []float64, stats [3]linear.Stats) float64 {
 	if st := stats[1]; st.Residual > 0 { // δ is known up to this share of it
 		tail += (n[adjE] + cross*inverse*n[adjDQ]) * min(1, ratio(2*inverse*st.Residual, n[adjDelta]))
 	}
-	figure := n[adjE]*(1+loose) + tail + round
-	if !(figure >= 0) {
-		return math.Inf(1)
-	}
-	return figure
+	return known(n[adjE]*(1+loose) + tail + round)
 }
 
 // Close frees the programs, the vectors and the systems.

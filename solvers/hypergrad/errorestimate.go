@@ -162,11 +162,8 @@ func (e *implicit) estimateError(ctx context.Context, h *Hypergradient) error {
 		c := e.p.Constants
 		h.Kind = Bound
 		amplify := c.CrossNorm / mu
-		h.Error = (c.GradXF+c.Cross*n[normV]+amplify*(c.GradYF+c.Hessian*n[normV]))*n[normGY]/mu +
-			amplify*(n[normR]+roundR) + round
-		if !(h.Error >= 0) {
-			h.Error = math.Inf(1) // numbers at the point are not finite
-		}
+		h.Error = known((c.GradXF+c.Cross*n[normV]+amplify*(c.GradYF+c.Hessian*n[normV]))*n[normGY]/mu +
+			amplify*(n[normR]+roundR) + round)
 		return nil
 	}
 	h.Kind = Estimate
@@ -182,13 +179,21 @@ func (e *implicit) estimateError(ctx context.Context, h *Hypergradient) error {
 	if delta.Residual > 0 { // δ is known up to its residual over μ
 		tail += (n[normDP] + amplify*n[normDQ]) * ratio(delta.Residual/mu, n[normDelta])
 	}
-	h.Error = n[normE]*(1+unseen) + tail + round
+	h.Error = known(n[normE]*(1+unseen) + tail + round)
 	for _, s := range []linear.Status{delta.Status, z.Status} {
-		if s == linear.NegativeCurvature || s == linear.NotFinite || !(h.Error >= 0) {
+		if s == linear.NegativeCurvature || s == linear.NotFinite {
 			h.Error = math.Inf(1) // nothing can be said
 		}
 	}
 	return nil
+}
+
+// known is a figure, or infinity where numbers that are not finite made it.
+func known(figure float64) float64 {
+	if !(figure >= 0) {
+		return math.Inf(1)
+	}
+	return figure
 }
 
 func ratio(a, b float64) float64 {

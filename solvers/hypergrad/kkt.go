@@ -129,7 +129,7 @@ type kkt struct {
 	values, unit          *tensor.Variable // [m]
 	row                   *tensor.Variable // [q]: ∇c_i for the i-th unit vector
 	bend                  *tensor.Variable // [q]: see constrained
-	scale                 *tensor.Variable // the stationarity of a set
+	projected             *tensor.Variable // the stationarity of a set
 	look                  program
 	rows                  *tensor.Function
 	face                  *face
@@ -172,7 +172,7 @@ func (k *kkt) variables(sc *tensor.Scope) {
 	}
 	k.free, k.target, k.gradient, k.row = vector("free", k.q), vector("bounds", k.q), vector("∇yG", k.q),
 		vector("row", k.q)
-	k.bend, k.scale = vector("bend", k.q), vector("scale", 1)
+	k.bend, k.projected = vector("bend", k.q), sc.Number("hypergradient projected")
 	if k.bounded {
 		k.lo, k.hi = vector("lo", k.q), vector("hi", k.q)
 	}
@@ -203,7 +203,7 @@ func (k *kkt) compile() {
 			stationarity = linear.Norm(set.Project(y.Sub(g), k.b.All(problem.Lower)).Sub(y))
 		}
 		updates := []tensor.Update{{Var: k.gradient, Value: g}, {Var: k.bend, Value: bend},
-			{Var: k.scale, Value: stationarity.Reshape(1)}}
+			{Var: k.projected, Value: stationarity}}
 		if k.bounded {
 			updates = append(updates, tensor.Update{Var: k.lo, Value: d.Lo}, tensor.Update{Var: k.hi, Value: d.Hi})
 		}
@@ -243,12 +243,10 @@ func (k *kkt) decide(ctx context.Context, h *Hypergradient) error {
 	h.Counts = h.Counts.Plus(k.look.counts, 1)
 	c := &constrained{equality: make([]bool, k.m), inequalities: k.inequalities, rows: make([][]float64, k.m),
 		rank: 1000 * k.b.Executor.Info().UnitRoundoff()}
-	var scale []float64
 	for _, r := range []struct {
 		from *tensor.Variable
 		to   *[]float64
-	}{{k.y, &c.y}, {k.gradient, &c.gradient}, {k.lo, &c.lo}, {k.hi, &c.hi}, {k.values, &c.values}, {k.bend, &c.bend},
-		{k.scale, &scale}} {
+	}{{k.y, &c.y}, {k.gradient, &c.gradient}, {k.lo, &c.lo}, {k.hi, &c.hi}, {k.values, &c.values}, {k.bend, &c.bend}} {
 		if r.from == nil {
 			continue
 		}
@@ -261,25 +259,34 @@ func (k *kkt) decide(ctx context.Context, h *Hypergradient) error {
 		c.equality[i] = i >= k.inequalities
 		unit := make([]float64, k.m)
 		unit[i] = 1
-		err := ctx.Err()
-		if err == nil {
-			err = k.unit.Write(unit)
-		}
-		if err == nil {
-			err = k.rows.Run(1)
-		}
-		if err == nil {
-			c.rows[i], err = k.row.Read()
-		}
-		if err != nil {
+		var err error
+		if c.rows[i], err = k.rowOf(ctx, unit); err != nil {
 			return err
 		}
 	}
-	return k.choose(c, scale, h)
+	var err error
+	if k.stationarity, err = k.projected.Number(); err != nil {
+		return err
+	}
+	return k.choose(c, h)
+}
+
+// rowOf is ∇c_i for the i-th unit vector.
+func (k *kkt) rowOf(ctx context.Context, unit []float64) ([]float64, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := k.unit.Write(unit); err != nil {
+		return nil, err
+	}
+	if err := k.rows.Run(1); err != nil {
+		return nil, err
+	}
+	return k.row.Read()
 }
 
 // choose sets the tolerances and writes the active set to the device.
-func (k *kkt) choose(c *constrained, scale []float64, h *Hypergradient) (err error) {
+func (k *kkt) choose(c *constrained, h *Hypergradient) (err error) {
 	largest := func(v []float64) (out float64) {
 		for _, e := range v {
 			out = max(out, math.Abs(e))
@@ -294,9 +301,8 @@ func (k *kkt) choose(c *constrained, scale []float64, h *Hypergradient) (err err
 	c.distance = k.tolerance * size
 	fill(c.bend)
 	c.noise = 10 * info.UnitRoundoff() * info.SumError(k.q) * largest(c.gradient)
-	k.stationarity = scale[0]
-	k.broken = !finite(c.y) || !finite(c.gradient) || !finite(c.values) || !finite(scale) ||
-		!finite(c.bend)
+	k.broken = !finite(c.y) || !finite(c.gradient) || !finite(c.values) || !finite(c.bend) ||
+		!finite([]float64{k.stationarity})
 	for _, r := range c.rows {
 		k.broken = k.broken || !finite(r)
 	}
