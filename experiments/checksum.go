@@ -31,15 +31,21 @@ func checksumOf(f safetensors.File) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), err
 }
 
-// sealed is content behind a line with its checksum, and unsealed what seal made it of.
-func sealed(content []byte) []byte {
+// checksumLine is the SHA-256 of content in hexadecimal digits.
+func checksumLine(content []byte) []byte {
 	sum := sha256.Sum256(content)
-	return append(append(hex.AppendEncode(nil, sum[:]), '\n'), content...)
+	return hex.AppendEncode(nil, sum[:])
 }
 
+// sealed is content behind a line with its checksum.
+func sealed(content []byte) []byte {
+	return append(append(checksumLine(content), '\n'), content...)
+}
+
+// unsealed is the content of what sealed gave.
 func unsealed(text []byte) ([]byte, error) {
-	_, content, _ := bytes.Cut(text, []byte{'\n'})
-	if !bytes.Equal(text, sealed(content)) {
+	line, content, found := bytes.Cut(text, []byte{'\n'})
+	if !found || !bytes.Equal(line, checksumLine(content)) {
 		return nil, errChecksum
 	}
 	return content, nil
