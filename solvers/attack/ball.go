@@ -89,13 +89,21 @@ func (n Norm) project(x, x0, eps *tensor.Node) *tensor.Node {
 }
 
 // steepest is the direction of a ball of radius 1 along which a function of gradient g [B, d] rises most: its sign in
-// l_inf, g/‖g‖ in l_2. Elements that are NaN count as 0.
+// l_inf, g/‖g‖ in l_2, whatever the scale of g, for a confident network's gradients may have squares that float32 does
+// not hold. Elements that are NaN count as 0.
 func (n Norm) steepest(g *tensor.Node) *tensor.Node {
 	g = tensor.Where(g.Eq(g), g, tensor.Const(0))
 	if n == L2 {
-		return g.Div(n.size(g).AddConst(tiny))
+		g = g.Div(largest(g))
+		return g.Div(n.size(g).Max(tensor.Const(tiny)))
 	}
 	return g.Sign()
+}
+
+// largest is the largest |g_i| of each row of g [B, d], as a column [B, 1], but at least 2⁻⁶⁰, so that numbers beside g
+// can be divided by it too: the squares of what is divided by it are numbers down to |g| = 1e-24.
+func largest(g *tensor.Node) *tensor.Node {
+	return column(g.Abs().MaxOver(1)).Max(tensor.Const(0x1p-60))
 }
 
 // spread makes a start perturbation in the ball of radius eps of random numbers: in l_inf uniform, in l_2 a uniform

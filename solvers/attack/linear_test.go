@@ -1,6 +1,7 @@
 package attack_test
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"bilevel/tensor"
 
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/floats"
 )
 
 // linear is the classifier of the nearest mean on handwritten digits: its logits 2⟨μ_k, x⟩ - |μ_k|² are linear in x, so
@@ -65,6 +67,18 @@ func digits(t *testing.T, n, classes int) (linear, attack.Samples) {
 		}
 	}
 	return l, s
+}
+
+// times is the classifier with its logits times a number.
+func (l linear) times(scale float64) linear {
+	out := linear{b: slices.Clone(l.b)}
+	floats.Scale(scale, out.b)
+	for _, row := range l.w {
+		row = slices.Clone(row)
+		floats.Scale(scale, row)
+		out.w = append(out.w, row)
+	}
+	return out
 }
 
 func (l linear) logits(x []float32) []float64 {
@@ -178,7 +192,7 @@ func attacker(t *testing.T, ex *tensor.Executor, m attack.Model, o attack.Option
 // lies near the ball's boundary: within a percent of the radius; within three in l_2, where the ball and [0, 1] are
 // projected onto one after the other and the step of PGD is a tenth of the radius; within fifteen and thirty for the
 // random search, whose small windows do not come to the last row and column, and in l_2 have a pattern of at least 3 x
-// 3 pixels.
+// 3 pixels. Logits times 1e-20 have the same examples: gradients have no scale that an attack relies on.
 func TestAttacksOnLinearClassifier(t *testing.T) {
 	linf, l2 := attack.Ball{Norm: attack.Linf, Eps: 0.1}, attack.Ball{Norm: attack.L2, Eps: 0.6}
 	wide := attack.Ball{Norm: attack.Linf, Eps: 0.2}
@@ -188,20 +202,27 @@ func TestAttacksOnLinearClassifier(t *testing.T) {
 		ball    attack.Ball
 		attack  attack.Attack
 		nearly  float64
+		scale   float64 // of the logits; 0: 1
 	}{
-		{2, wide, attack.FGSM{}, 0.01},
-		{2, wide, attack.PGD{Steps: 20, Restarts: 2}, 0.01},
-		{2, wide, attack.APGD{Steps: 50, Restarts: 1}, 0.01},
-		{2, attack.Ball{Norm: attack.Linf, Eps: 0.26}, attack.Square{Queries: 2000}, 0.15},
-		{10, linf, attack.APGD{Loss: "dlr-targeted", Steps: 50, Restarts: 1}, 0.01},
-		{10, linf, attack.FAB{Steps: 20, Restarts: 1}, 0.01},
-		{2, far, attack.PGD{Steps: 50, Restarts: 2, Step: 0.1}, 0.03},
-		{2, far, attack.APGD{Steps: 50, Restarts: 1}, 0.03},
-		{2, attack.Ball{Norm: attack.L2, Eps: 1.4}, attack.Square{Queries: 2000}, 0.3},
-		{10, l2, attack.APGD{Loss: "dlr-targeted", Steps: 50, Restarts: 1}, 0.03},
-		{10, l2, attack.FAB{Steps: 20, Restarts: 1}, 0.01},
+		{2, wide, attack.FGSM{}, 0.01, 0},
+		{2, wide, attack.PGD{Steps: 20, Restarts: 2}, 0.01, 0},
+		{2, wide, attack.APGD{Steps: 50, Restarts: 1}, 0.01, 0},
+		{2, attack.Ball{Norm: attack.Linf, Eps: 0.26}, attack.Square{Queries: 2000}, 0.15, 0},
+		{10, linf, attack.APGD{Loss: "dlr-targeted", Steps: 50, Restarts: 1}, 0.01, 0},
+		{10, linf, attack.FAB{Steps: 20, Restarts: 1}, 0.01, 0},
+		{2, far, attack.PGD{Steps: 50, Restarts: 2, Step: 0.1}, 0.03, 0},
+		{2, far, attack.APGD{Steps: 50, Restarts: 1}, 0.03, 0},
+		{2, attack.Ball{Norm: attack.L2, Eps: 1.4}, attack.Square{Queries: 2000}, 0.3, 0},
+		{10, l2, attack.APGD{Loss: "dlr-targeted", Steps: 50, Restarts: 1}, 0.03, 0},
+		{10, l2, attack.FAB{Steps: 20, Restarts: 1}, 0.01, 0},
+		{2, wide, attack.PGD{Steps: 20, Restarts: 2}, 0.01, 1e-20},
+		{2, far, attack.PGD{Steps: 50, Restarts: 2, Step: 0.1}, 0.03, 1e-20},
+		{2, far, attack.APGD{Steps: 50, Restarts: 1}, 0.03, 1e-20},
+		{10, linf, attack.FAB{Steps: 20, Restarts: 1}, 0.01, 1e-20},
+		{10, l2, attack.FAB{Steps: 20, Restarts: 1}, 0.01, 1e-20},
 	} {
 		l, s := digits(t, 120, c.classes)
+		l = l.times(cmp.Or(c.scale, 1))
 		ex := cpuExecutor(t)
 		m := l.model(t, ex)
 		r, err := attacker(t, ex, m, attack.Options{Seed: 1}).Run(context.Background(), c.ball, s, c.attack)

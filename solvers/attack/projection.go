@@ -16,10 +16,13 @@ import "bilevel/tensor"
 // bisection of a fixed length finds an interval around the solution (up to 1 in l_inf, where r_i ≤ 1; up to 2¹⁶ times
 // that lower bound in l_2, halving the exponent), and then a few steps along tangents go on from its lower end. φ being
 // concave, they come nearer and never pass the solution; where no coordinate arrives at its bound between the two, the
-// first one is exact.
+// first one is exact. The plane does not change when w and need are divided by the same number; the largest |w_i| is
+// taken, so that the squares of the others are numbers whatever the scale of w.
 func (n Norm) hyperplane(t, w, need *tensor.Node) *tensor.Node {
 	const bisections, tangents = 8, 2
 	zero, one := tensor.Const(0), tensor.Const(1)
+	scale := largest(w)
+	w, need = w.Div(scale), need.Div(scale)
 	want := need.Abs()
 	size := w.Abs()
 	up := zero.Lt(w.Mul(need)) // 1 where the coordinate grows
