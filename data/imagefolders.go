@@ -58,6 +58,16 @@ func imagesOf(in fs.FS, class string) (names []string, err error) {
 	return names, nil
 }
 
+// resultFiles are files that every folder of results has. The pictures of a report beside them are no class of images.
+var resultFiles = []string{"config.yaml", "result.json"}
+
+func holdsResults(in fs.FS, dir string) bool {
+	return slices.ContainsFunc(resultFiles, func(name string) bool {
+		_, err := fs.Stat(in, path.Join(dir, name))
+		return err == nil
+	})
+}
+
 // classesOf lists the folders of dir that hold images, each a class.
 func classesOf(in fs.FS, dir string) (classes []string, err error) {
 	entries, err := fs.ReadDir(in, dir)
@@ -69,6 +79,9 @@ func classesOf(in fs.FS, dir string) (classes []string, err error) {
 			continue
 		}
 		if info, err := fs.Stat(in, path.Join(dir, e.Name())); err != nil || !info.IsDir() { // links are followed
+			continue
+		}
+		if holdsResults(in, path.Join(dir, e.Name())) {
 			continue
 		}
 		names, err := imagesOf(in, path.Join(dir, e.Name()))
@@ -186,7 +199,7 @@ func readImageFolders(dir string, names []string, _ Options) (*Dataset, error) {
 // otherImages are endings of images that are not read.
 var otherImages = []string{".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".ppm", ".pgm", ".jfif"}
 
-// leftOut lists the image files below a part's folder that are not among those that were taken.
+// leftOut lists the image files below a part's folder that are neither among those that were taken nor results.
 func leftOut(in fs.FS, folder string, taken []labelled) (left []string, err error) {
 	known := map[string]bool{}
 	for _, f := range taken {
@@ -195,7 +208,7 @@ func leftOut(in fs.FS, folder string, taken []labelled) (left []string, err erro
 	err = fs.WalkDir(in, folder, func(file string, entry fs.DirEntry, err error) error {
 		hidden := strings.HasPrefix(entry.Name(), ".") && file != folder
 		switch {
-		case err != nil || hidden && entry.IsDir():
+		case err != nil || entry.IsDir() && (hidden || holdsResults(in, file)):
 			return cmp.Or(err, fs.SkipDir)
 		case hidden || entry.IsDir() || known[file]:
 		case isImage(file) || slices.Contains(otherImages, strings.ToLower(path.Ext(file))):

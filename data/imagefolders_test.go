@@ -45,6 +45,7 @@ func TestImageFolders(t *testing.T) {
 	d, err = OpenFolder(unzipped(t, map[string][]byte{
 		"cat/b.png": png(red), "cat/small/a.png": png(red), "dog/a.png": png(red), "dog/c.webp": nil, "gif/d.gif": nil,
 		"dog/._a.png": nil, "dog/.thumbs/a.png": nil, "e.jpg": nil,
+		"out/config.yaml": nil, "out/confusion.png": png(red), "runs/1/result.json": nil, "runs/1/p-given.png": nil,
 	}))
 	require.NoError(t, err)
 	require.Equal(t, []string{"cat/b.png", "dog/a.png"}, d.Train.Files)
@@ -67,6 +68,13 @@ func TestImageFolders(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []int{2, 3, 3}, d.Shape, "one has colours")
 	require.Equal(t, []float32{100, 100, 100}, d.Train.Row(0)[:3])
+
+	d, err = OpenFolder(unzipped(t, map[string][]byte{
+		"train_x.npy": array(t, []float32{1, 2, 3, 4}, 2, 2), "train_y.npy": array(t, []int32{0, 1}, 2),
+		"out/config.yaml": nil, "out/confusion.png": png(red),
+	}))
+	require.NoError(t, err, "results beside the data that they come from are no classes of images")
+	require.Equal(t, 2, d.Train.N())
 
 	for _, c := range []struct {
 		files map[string][]byte
