@@ -17,12 +17,14 @@ type outOfFold struct {
 	judgement
 	found  []bool
 	limits []float64
-	wrong  float64 // the number of wrong labels by the joint, calibrated to the rows of each given label
+	right  *standing // of the trusted rows; nil where there are none
+	wrong  float64   // the number of wrong labels by the joint, calibrated to the rows of each given label
 }
 
-// confident trains one model for each of k parts of the training rows, on the rows outside of it, and judges the part.
+// confident trains one model for each of k parts of the training rows, on the rows outside of it, and judges the part;
+// trusted are the labels of the first trusted rows, which all models judge.
 func (n *net) confident(
-	ctx context.Context, labels []int32, parts, steps int, seed uint64, done func(int),
+	ctx context.Context, labels, trusted []int32, parts, steps int, seed uint64, done func(int),
 ) (*outOfFold, error) {
 	count := len(labels)
 	part := make([]int, count)
@@ -82,7 +84,23 @@ func (n *net) confident(
 		}
 	}
 	o.count(labels, each)
-	return o, nil
+	return o, o.stand(ctx, n, ys, trusted)
+}
+
+// stand has all models judge the trusted rows, none of which has seen them.
+func (o *outOfFold) stand(ctx context.Context, n *net, ys [][]float64, trusted []int32) error {
+	if len(trusted) == 0 {
+		return nil
+	}
+	o.right = &standing{rows: len(trusted)}
+	for _, y := range ys {
+		j, err := n.judge(ctx, n.rows.trusted, y, &second{o.limits, o.confusion})
+		if err != nil {
+			return err
+		}
+		o.right.add(trusted, j.confident[:len(trusted)])
+	}
+	return nil
 }
 
 // count marks the rows off the diagonal of the confident joint, and estimates how many labels are wrong: of the rows

@@ -48,6 +48,7 @@ type control struct {
 	y      []float64
 	held   *held      // on trusted rows that it was not trained on
 	found  []bool     // see ending
+	right  *standing  // see ending; nil: that of planted rows
 	judged *judgement // of the training rows, out of fold where it was trained on them
 }
 
@@ -60,6 +61,8 @@ type ending struct {
 	weights []float64
 	held    *held  // nil where no trusted rows judge it
 	found   []bool // rows that the method's own rule flags; nil: those with another suggested label
+	// right and flipped are what expect estimates by; nil without trusted rows.
+	right, flipped *standing
 }
 
 func (g *guided) unit() { g.done++; g.env.Done(g.done) }
@@ -218,7 +221,13 @@ func (g *guided) withTrusted(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g.decide(end, controls)
+	form := g.decide(c.form, end, controls)
+	if end.right == nil {
+		if end.right, err = g.planted(ctx, c.spec, form); err != nil {
+			return err
+		}
+		end.flipped = g.unseen(end.held)
+	}
 	return g.finish(ctx, end, controls)
 }
 
@@ -226,7 +235,8 @@ func (g *guided) withTrusted(ctx context.Context) error {
 func (g *guided) controls(ctx context.Context, c *choice, y0 []float64) (controls []*control, err error) {
 	n, labels := g.nets[c.spec], g.data.Train.Labels
 	g.begin("controls", confidentParts+3)
-	oof, err := n.confident(ctx, labels, confidentParts, confidentSteps, g.seed, g.env.Done)
+	trusted := g.data.Trusted.Labels[:g.data.Trusted.N()-g.data.Provisional]
+	oof, err := n.confident(ctx, labels, trusted, confidentParts, confidentSteps, g.seed, g.env.Done)
 	if err != nil {
 		return nil, err
 	}
@@ -241,7 +251,7 @@ func (g *guided) controls(ctx context.Context, c *choice, y0 []float64) (control
 			continue
 		}
 		one := &control{name: k.name, title: k.title, judged: &oof.judgement, found: oof.found,
-			held: &held{name: k.title}}
+			right: oof.right, held: &held{name: k.title}}
 		if one.y, err = n.fit(ctx, k.title, g.rows.train, k.rows, startSteps, g.seed); err != nil {
 			return nil, err
 		}
@@ -253,11 +263,12 @@ func (g *guided) controls(ctx context.Context, c *choice, y0 []float64) (control
 		controls = append(controls, one)
 		g.unit()
 	}
-	trusted := &control{name: "trusted", title: "training on the trusted rows alone", y: y0, held: c.onTrusted}
-	if trusted.judged, err = n.look(ctx, y0, labels); err != nil {
+	alone := &control{name: "trusted", title: "training on the trusted rows alone", y: y0, held: c.onTrusted,
+		right: g.unseen(c.onTrusted)}
+	if alone.judged, err = n.look(ctx, y0, labels); err != nil {
 		return nil, err
 	}
-	controls = append(controls, trusted)
+	controls = append(controls, alone)
 	self := &control{name: "self_training", title: "self-training", held: c.selfTraining}
 	if c.form != formNone {
 		out, err := n.run(ctx, weighing{name: self.title, form: formNone, labels: labels, train: g.all,
@@ -275,8 +286,9 @@ func (g *guided) controls(ctx context.Context, c *choice, y0 []float64) (control
 	return controls, nil
 }
 
-// decide hands the ranking to a control that does better on held-out trusted rows.
-func (g *guided) decide(end *ending, controls []*control) {
+// decide hands the ranking to a control that does better on held-out trusted rows, and gives the form of the weights
+// where the end has some.
+func (g *guided) decide(form string, end *ending, controls []*control) string {
 	best := end.held
 	var winner *control
 	for _, c := range controls {
@@ -286,7 +298,7 @@ func (g *guided) decide(end *ending, controls []*control) {
 	}
 	if winner == nil {
 		g.warnOfEquals(end, controls)
-		return
+		return form
 	}
 	wrong, se := gain(end.held.wrong, winner.held.wrong)
 	loss, lossError := gain(winner.held.loss, end.held.loss)
@@ -294,7 +306,8 @@ func (g *guided) decide(end *ending, controls []*control) {
 		"%.1f points of accuracy, log loss %+.3f ± %.3f): the ranking and the model are its own",
 		winner.title, len(best.rows), 100*wrong, 100*se, loss, lossError)
 	end.method, end.y, end.judged = winner.title, winner.y, winner.judged
-	end.held, end.found = winner.held, winner.found
+	end.held, end.found, end.right, end.flipped = winner.held, winner.found, winner.right, winner.right
+	return formNone // self-training, where it is none of the others
 }
 
 // warnOfEquals names the controls that may well be better than the run: held-out trusted rows do not exclude that they
@@ -325,7 +338,7 @@ func (g *guided) withoutTrusted(ctx context.Context) error {
 	var chosen *net
 	parts := min(withoutTrusted, g.data.Train.N())
 	for _, n := range g.nets {
-		o, err := n.confident(ctx, labels, parts, startSteps, g.seed, func(int) { g.unit() })
+		o, err := n.confident(ctx, labels, nil, parts, startSteps, g.seed, func(int) { g.unit() })
 		if err != nil {
 			return err
 		}

@@ -288,7 +288,7 @@ func TestConfidentWithAStrayLabel(t *testing.T) {
 	}
 	s.Labels[0] = 2
 	n := netOn(t, s, nil, 3, "softmax")
-	o, err := n.confident(context.Background(), s.Labels, 4, 200, 1, func(int) {})
+	o, err := n.confident(context.Background(), s.Labels, nil, 4, 200, 1, func(int) {})
 	require.NoError(t, err)
 	require.True(t, o.found[0])
 	for i, c := range o.confident {
@@ -438,7 +438,7 @@ func TestControlsThatAreAsGood(t *testing.T) {
 	}{{10, true, "run"}, {30, false, "run"}, {2, false, "other"}} {
 		g := &guided{r: experiments.NewRecord()}
 		end := &ending{method: "run", held: sure("run", 10).held}
-		g.decide(end, []*control{sure("other", c.wrong)})
+		g.decide(formTable, end, []*control{sure("other", c.wrong)})
 		require.Equal(t, c.method, end.method, c.wrong)
 		require.Equal(t, c.warned, len(g.r.Warnings) > 0, c.wrong)
 	}

@@ -297,66 +297,6 @@ func (g *guided) truth(ranked []verdict) {
 	g.r.Counts["wrong_labels"] = int64(wrong)
 }
 
-// expect estimates how many of the flagged rows are wrong, on trusted rows that the method was not trained on, whose
-// labels are flipped on purpose the way the flagged rows say that labels are: class t turns into g as often as rows
-// given g and suggested t are flagged. With e the share flagged of trusted rows as they are, h that of flipped ones and
-// f that of the training rows, a share ν = (f - e)/(h - e) of labels is wrong, and ν h / f of the flagged rows.
-func (g *guided) expect(end *ending, ranked []verdict) {
-	if end.held == nil || end.found != nil {
-		return
-	}
-	counts := make([]map[int32]float64, g.data.Classes)
-	flagged, judged := 0.0, 0.0
-	for _, w := range ranked {
-		if !w.judged {
-			continue
-		}
-		judged++
-		if !w.flagged {
-			continue
-		}
-		flagged++
-		if counts[w.suggested] == nil {
-			counts[w.suggested] = map[int32]float64{}
-		}
-		counts[w.suggested][w.given]++
-	}
-	if flagged == 0 {
-		return
-	}
-	hit, n := 0.0, float64(len(end.held.rows))
-	for k, i := range end.held.rows {
-		t, sum, same := g.data.Trusted.Labels[i], 0.0, 0.0
-		for given, c := range counts[t] {
-			if sum += c; given == end.held.label[k] {
-				same = c
-			}
-		}
-		switch {
-		case sum > 0:
-			hit += 1 - same/sum
-		case end.held.label[k] == t: // no flagged row says how this class is mistaken: it turns into any other
-			hit++
-		default:
-			hit += 1 - 1/float64(g.data.Classes-1)
-		}
-	}
-	f, h, e := flagged/judged, hit/n, mean(end.held.wrong)
-	precision := func(e float64) float64 {
-		if h <= e {
-			return 0
-		}
-		return min(1, max(0, (f-e)/(h-e))*h/f)
-	}
-	se := math.Sqrt(max(e, 1/n) * (1 - min(e, 1-1/n)) / n)
-	v := g.r.Scalars
-	v["expected_precision"], v["expected_recall"] = precision(e), h
-	g.r.Texts["expected"] = fmt.Sprintf("of the flagged rows about %.0f %% are expected to be wrong (%.0f to %.0f "+
-		"%%), and about %.0f %% of the wrong labels to be flagged: "+
-		"estimated on %d held-out trusted rows whose labels were flipped on purpose",
-		100*precision(e), 100*precision(min(1, e+2*se)), 100*precision(max(0, e-2*se)), 100*h, int(n))
-}
-
 // keepVersions writes down what the run was made with.
 func keepVersions(r *experiments.Record) {
 	r.Texts["versions.go"], r.Texts["versions.bilevel"] = runtime.Version(), "unknown"

@@ -15,7 +15,8 @@ import (
 )
 
 // Rows of many classes are looked at in pieces: a run holds its data, a few tables of the classes' pairs and the arenas
-// of its evaluators, and nothing of the size of rows times classes.
+// of its evaluators, and nothing of the size of rows times classes. Where rows are trusted, it holds the data a second
+// time in the end, with an evaluator of its own.
 func TestManyClassesTakeLittleMemory(t *testing.T) {
 	const rows, dim, classes = 120_000, 5, 1200
 	r := rand.New(rand.NewPCG(1, 9))
@@ -28,16 +29,16 @@ func TestManyClassesTakeLittleMemory(t *testing.T) {
 	} {
 		set := &data.Dataset{Name: "many", Source: t.TempDir(), Classes: classes,
 			Train: randomSet(r, rows, dim, classes)}
-		evaluators := 2 * 2 // for each model, of all training rows and of a part
+		copies, evaluators := 1, 2*2 // for each model, of all training rows and of a part
 		if c.trusted {
 			set.Val = randomSet(r, 2*classes, dim, classes)
-			evaluators = 2
+			copies, evaluators = 2, 3
 		}
 		dev := null.Like(device.Info{Name: "cpu", RealBits: 32, Free: 1 << 40})
 		_, err := experiments.Run(t.Context(), dev, experiments.Env{Data: set}, Experiment{Guided: true},
 			experiments.SeedCells("clean", c.config, []uint64{1}), nil, experiments.Hooks{})
 		require.NoError(t, err, name)
-		data, pairs := 4*rows*(dim+6), 4*classes*classes
+		data, pairs := 4*copies*rows*(dim+6), 4*classes*classes
 		peak := dev.Stats().PeakBytes
 		require.Less(t, peak, data+12*pairs+evaluators*problem.DefaultEvaluationMemory, name)
 		require.Less(t, peak, 4*rows*classes, name)
