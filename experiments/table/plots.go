@@ -1,6 +1,7 @@
 package table
 
 import (
+	"fmt"
 	"strings"
 
 	"bilevel/experiments"
@@ -43,6 +44,23 @@ func (r *Result) sweeps() (list []experiments.Sweep) {
 		list = append(list, s)
 	}
 	return list
+}
+
+// thinPlots notes plots with means of fewer runs than are finished, which their lines do not show.
+func (r *Result) thinPlots(of [][]Outcome) {
+	for _, pair := range r.Table.Recipe.Plots {
+		thin := 0
+		for i, row := range r.Rows {
+			if perSeed(of[i], []Measure{{Scalar: pair[1]}})[0].N < row.Finished {
+				thin++
+			}
+		}
+		if thin > 0 {
+			means := plural(len(r.Rows), "mean", "means")
+			r.Notes = append(r.Notes, fmt.Sprintf("the plot of %s over %s: %d of its %s leave out runs that came to "+
+				"no number", pair[1], pair[0], thin, means))
+		}
+	}
 }
 
 // lines are the rows of a table by all but one of their settings.

@@ -29,6 +29,7 @@ type Figure struct {
 	Varied    []string `json:"varied"`
 	Measure   Measure  `json:"measure"`
 	Ours      Stat     `json:"ours"`
+	Finished  int      `json:"finished"` // runs of the row; Ours is of those that have the measure
 	Published Number   `json:"published"`
 }
 
@@ -139,7 +140,9 @@ func (r *Result) besides() {
 				continue
 			}
 			figure, _ := figureOf(value)
-			r.Published = append(r.Published, Figure{row.Method, orEmpty(row.Varied), m, r.Rows[i].Values[k], figure})
+			ours := r.Rows[i]
+			r.Published = append(r.Published,
+				Figure{row.Method, ours.Varied, m, ours.Values[k], ours.Finished, figure})
 		}
 	}
 }
@@ -187,7 +190,8 @@ func (r *Result) beside() experiments.Table {
 	}
 	for _, f := range r.Published {
 		line := append([]string{f.Method}, f.Varied...)
-		t.Rows = append(t.Rows, append(line, f.Measure.Title, f.Measure.text(f.Ours), f.Measure.number(f.Published)))
+		ours := among(f.Measure.text(f.Ours), f.Ours.N, f.Finished)
+		t.Rows = append(t.Rows, append(line, f.Measure.Title, ours, f.Measure.number(f.Published)))
 	}
 	return t
 }

@@ -153,6 +153,7 @@ func Summarize(t *Table, outcomes []Outcome) *Result {
 	r.besides()
 	r.compare(of)
 	r.unknownMeasures()
+	r.thinPlots(of)
 	return r
 }
 
@@ -258,7 +259,7 @@ func (r *Result) difference(measure int, a, b Row, of, minus []Outcome) Differen
 	return d
 }
 
-// unknownMeasures notes names of measures that no finished cell has.
+// unknownMeasures notes measures that no finished cell has, or none as a number.
 func (r *Result) unknownMeasures() {
 	if r.Finished == 0 {
 		return
@@ -268,7 +269,11 @@ func (r *Result) unknownMeasures() {
 		if len(r.Table.Recipe.Measures) == 0 || slices.ContainsFunc(r.Rows, has) {
 			continue
 		}
-		r.Notes = append(r.Notes, "no cell has the measure "+m.Scalar+nearest.Hint(m.Scalar, r.columns()))
+		if names := r.columns(); slices.Contains(names, m.Scalar) {
+			r.Notes = append(r.Notes, "no run came to a number for the measure "+m.Scalar)
+		} else {
+			r.Notes = append(r.Notes, "no cell has the measure "+m.Scalar+nearest.Hint(m.Scalar, names))
+		}
 	}
 }
 

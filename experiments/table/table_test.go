@@ -23,6 +23,7 @@ import (
 )
 
 // invented is an experiment whose loss is size·seed + noise, so that every statistic is known. A negative size fails.
+// Of the kinds "diverges" and "is lost" the last seed of three comes to no number, or all do.
 type invented struct {
 	mu   sync.Mutex
 	runs map[string]int
@@ -67,6 +68,9 @@ func (x *invented) Run(ctx context.Context, env *experiments.Env, c experiments.
 		r.Warn("it is noisy")
 	}
 	r.Scalars["loss"] = config.Size*float64(c.Seed) + config.Noise
+	if config.Kind == "is lost" || config.Kind == "diverges" && c.Seed == 3 {
+		r.Scalars["loss"] = math.NaN()
+	}
 	r.Scalars["seconds"] = float64(time.Now().UnixNano())
 	r.Scalars["part_seconds"], r.Scalars["latency.one"] = r.Scalars["seconds"], r.Scalars["seconds"]
 	elements := make([]float64, 4)
@@ -189,7 +193,7 @@ func TestResult(t *testing.T) {
 		require.InDelta(t, 2+4.302653/1.7320508, float64(d.High), 1e-5)
 	}
 	got := files(t, f.Dir)
-	require.Contains(t, got["table.csv"], "two,0.5,3,0,0,4.5,2,7,0,100,0\n")
+	require.Contains(t, got["table.csv"], "two,0.5,3,0,0,4.5,2,3,7,0,100,0\n")
 	require.Contains(t, got["table.md"], "| two    | 0.5   | 3     | 4.5 ± 2 | 7            |\n")
 	require.Contains(t, got["table.md"], "Warnings:\n\n| cell                   | warning     |\n"+
 		"| ---                    | ---         |\n"+
@@ -369,6 +373,12 @@ func TestUnknownMeasure(t *testing.T) {
 	f := open(t, table, t.TempDir())
 	work(t, table, f, Shard{1, 1})
 	require.Equal(t, []string{`no cell has the measure los; did you mean "loss"?`}, result(t, table, f).Notes)
+
+	lost := strings.NewReplacer("one: {", "one: {kind: is lost, ", "kind: x", "kind: is lost")
+	table = expand(t, x, lost.Replace(small))
+	f = open(t, table, t.TempDir())
+	work(t, table, f, Shard{1, 1})
+	require.Equal(t, []string{"no run came to a number for the measure loss"}, result(t, table, f).Notes)
 
 	table = expand(t, x, strings.Replace(small, "measures: [loss]", "", 1))
 	require.Equal(t, []Measure{{"loss", "the loss", false}}, measures(table),

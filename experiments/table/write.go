@@ -18,7 +18,7 @@ import (
 // Write writes the results into a folder, each file whole or not at all:
 //
 //	result.json       the summary, for programs
-//	table.csv         rows with mean and deviation of each measure and what they cost in oracle calls
+//	table.csv         rows with mean and deviation of each measure, of how many runs they are, and their oracle calls
 //	differences.csv   paired differences with their intervals
 //	cells.csv         every cell with all of its numbers, or why it has none
 //	table.md, .tex    rows, differences and what the seeds have in common, for documents
@@ -160,14 +160,14 @@ func (r *Result) shown(clock bool) []experiments.Table {
 		}
 		line := append(append([]string{row.Method}, row.Varied...), seeds)
 		for k, m := range r.Measures {
-			line = append(line, m.text(row.Values[k]))
+			line = append(line, among(m.text(row.Values[k]), row.Values[k].N, row.Finished))
 		}
 		line = append(line, Measure{}.text(row.Calls))
 		if clock {
 			for k, m := range r.Clocks {
-				line = append(line, m.text(r.Times[i][k]))
+				line = append(line, among(m.text(r.Times[i][k]), r.Times[i][k].N, row.Finished))
 			}
-			line = append(line, Measure{}.text(r.Seconds[i]))
+			line = append(line, among(Measure{}.text(r.Seconds[i]), r.Seconds[i].N, row.Finished))
 		}
 		rows.Rows = append(rows.Rows, line)
 	}
@@ -222,8 +222,8 @@ func (r *Result) spread() experiments.Table {
 		}
 		for k, m := range r.Measures {
 			text := "–"
-			if row.Values[k].N > 0 {
-				text = m.number(row.Values[k].Mean)
+			if n := row.Values[k].N; n > 0 {
+				text = among(m.number(row.Values[k].Mean), n, row.Finished)
 			}
 			t.Rows[lines[id]] = append(t.Rows[lines[id]], text)
 		}
@@ -264,6 +264,15 @@ func (m Measure) text(s Stat) string {
 	return fmt.Sprintf("%.4g ± %.2g", s.Mean, s.Std)
 }
 
+// among says of a mean, given as text, where it is of n runs alone and more are finished: it leaves out those that came
+// to no number, such as the ones that diverged, and is no fair match for a mean of all.
+func among(text string, n, finished int) string {
+	if n == 0 || n == finished {
+		return text
+	}
+	return fmt.Sprintf("%s (%d of %d)", text, n, finished)
+}
+
 // exact is the shortest text that gives the same float64, "" for what is no number.
 func exact(v float64) string {
 	if !Number(v).finite() {
@@ -278,14 +287,14 @@ func (s Stat) fields() []string { return []string{exact(float64(s.Mean)), exact(
 func (r *Result) rows() experiments.Table {
 	t := experiments.Table{Columns: append(append([]string{"method"}, r.Varied...), "finished", "failed", "missing")}
 	for _, m := range r.Measures {
-		t.Columns = append(t.Columns, m.Scalar+".mean", m.Scalar+".std")
+		t.Columns = append(t.Columns, m.Scalar+".mean", m.Scalar+".std", m.Scalar+".n")
 	}
 	t.Columns = append(t.Columns, "oracle_calls.mean", "oracle_calls.std", "samples.mean", "samples.std")
 	for _, row := range r.Rows {
 		line := append([]string{row.Method}, row.Varied...)
 		line = append(line, strconv.Itoa(row.Finished), strconv.Itoa(row.Failed), strconv.Itoa(row.Missing))
 		for _, v := range row.Values {
-			line = append(line, v.fields()...)
+			line = append(append(line, v.fields()...), strconv.Itoa(v.N))
 		}
 		t.Rows = append(t.Rows, append(append(line, row.Calls.fields()...), row.Samples.fields()...))
 	}
