@@ -1,11 +1,13 @@
 package experiments
 
 import (
+	"fmt"
 	"image/color"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -20,7 +22,10 @@ type Sweep struct {
 	// positive numbers, else by their logarithms. Labels are their texts.
 	Values []float64
 	Labels []string
-	Lines  []SweepLine
+	// HigherIsBetter is for numbers of which far lower ones are failures. These would leave no room for the differences
+	// of all others, and are left out: the vertical axis says how many. Without it the axis has all numbers.
+	HigherIsBetter bool
+	Lines          []SweepLine
 }
 
 // SweepLine is a method: the numbers of all seeds at each value, none where there are none.
@@ -29,9 +34,14 @@ type SweepLine struct {
 	At   [][]float64
 }
 
-// farOut is how many times the distance of the quartiles a number may lie below the lower one and still be in the
-// picture (Tukey 1977). A method that fails at one value would else leave no room for the differences of all others.
+// farOut is how many times the distance of the quartiles a number may lie below the lower one without being a failure
+// (Tukey 1977).
 const farOut = 3
+
+// IsAccuracy tells by its name whether a measure is an accuracy, of which higher is better.
+func IsAccuracy(scalar string) bool {
+	return strings.Contains(scalar, "acc") && !strings.HasSuffix(scalar, "_std")
+}
 
 // Save draws the plot into a folder as FILE.svg and FILE.png.
 func (s Sweep) Save(dir string) error {
@@ -77,7 +87,10 @@ func (s Sweep) Save(dir string) error {
 	if len(all) == 0 {
 		return nil
 	}
-	p.Y.Min, p.Y.Max = rangeOf(all)
+	var below int
+	if p.Y.Min, p.Y.Max, below = s.rangeOf(all); below > 0 {
+		p.Y.Label.Text += fmt.Sprintf("; points below: %d", below)
+	}
 	p.X.Min, p.X.Max = at[0], at[len(at)-1]
 	p.Legend.Top, p.Legend.Left, p.Legend.XOffs = false, true, 2*vg.Millimeter
 	return savePlot(p, dir, s.File)
@@ -101,22 +114,20 @@ func (s Sweep) positions() []float64 {
 	return at
 }
 
-// rangeOf is the part of an axis for numbers: all but those far below the others.
-func rangeOf(all []float64) (from, to float64) {
+// rangeOf is the part of the vertical axis for numbers, and how many failures lie below it.
+func (s Sweep) rangeOf(all []float64) (from, to float64, below int) {
 	slices.Sort(all)
-	quartile := func(part float64) float64 { return all[int(part*float64(len(all)-1))] }
-	limit := quartile(0.25) - farOut*(quartile(0.75)-quartile(0.25))
-	from, to = all[len(all)-1], all[len(all)-1]
-	for _, v := range all {
-		if v >= limit {
-			from = min(from, v)
-		}
+	if s.HigherIsBetter {
+		quartile := func(part float64) float64 { return all[int(part*float64(len(all)-1))] }
+		limit := quartile(0.25) - farOut*(quartile(0.75)-quartile(0.25))
+		below, _ = slices.BinarySearch(all, limit)
 	}
+	from, to = all[below], all[len(all)-1]
 	margin := 0.05 * (to - from)
 	if margin == 0 {
 		margin = 1
 	}
-	return from - margin, to + margin
+	return from - margin, to + margin, below
 }
 
 // sweepColours are enough for the methods of one application.

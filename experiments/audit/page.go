@@ -97,7 +97,7 @@ func stat(measures []table.Measure, values []table.Stat, name string) table.Stat
 // width, as that of a measure that never changes, tells of no difference where it is at 0.
 func reading(d table.Difference, measure string) string {
 	low, high := float64(d.Low), float64(d.High)
-	if strings.Contains(measure, "acc") {
+	if experiments.IsAccuracy(measure) {
 		low, high = -high, -low
 	}
 	switch {

@@ -25,6 +25,7 @@ func (r *Result) sweeps() (list []experiments.Sweep) {
 		}
 		s := experiments.Sweep{
 			File: strings.ReplaceAll(pair[1], ".", "_") + "-" + pair[0], Title: r.heading(), X: pair[0], Y: m.Title,
+			HigherIsBetter: experiments.IsAccuracy(pair[1]),
 		}
 		if m.Percent {
 			s.Y, scale = s.Y+" (%)", 100
