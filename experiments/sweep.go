@@ -18,8 +18,8 @@ import (
 // of one standard deviation.
 type Sweep struct {
 	File, Title, X, Y string
-	// Values are those of the setting, in the order in which they stand along the axis: evenly, where they are not
-	// positive numbers, else by their logarithms. Labels are their texts.
+	// Values are those of the setting. Positive numbers stand along the axis by their logarithms, rising or falling as
+	// the first and the last do; others evenly, in their order. Labels are their texts.
 	Values []float64
 	Labels []string
 	// HigherIsBetter is for numbers of which far lower ones are failures. These would leave no room for the differences
@@ -48,6 +48,7 @@ func (s Sweep) Save(dir string) error {
 	p := newPlot(s.Title, s.X, s.Y)
 	p.Add(plotter.NewGrid())
 	at := s.positions()
+	order := Ascending(at)
 	var ticks []plot.Tick
 	for i, label := range s.Labels {
 		ticks = append(ticks, plot.Tick{Value: at[i], Label: label})
@@ -57,11 +58,11 @@ func (s Sweep) Save(dir string) error {
 	for i, l := range s.Lines {
 		c := sweepColours[i%len(sweepColours)]
 		var line, upper, lower plotter.XYs
-		for j, values := range l.At {
-			if len(values) == 0 {
+		for _, j := range order {
+			if len(l.At[j]) == 0 {
 				continue
 			}
-			mean, d := MeanStd(values)
+			mean, d := MeanStd(l.At[j])
 			all = append(all, mean)
 			line = append(line, plotter.XY{X: at[j], Y: mean})
 			upper = append(upper, plotter.XY{X: at[j], Y: mean + d})
@@ -91,7 +92,7 @@ func (s Sweep) Save(dir string) error {
 	if p.Y.Min, p.Y.Max, below = s.rangeOf(all); below > 0 {
 		p.Y.Label.Text += fmt.Sprintf("; points below: %d", below)
 	}
-	p.X.Min, p.X.Max = at[0], at[len(at)-1]
+	p.X.Min, p.X.Max = at[order[0]], at[order[len(order)-1]]
 	p.Legend.Top, p.Legend.Left, p.Legend.XOffs = false, true, 2*vg.Millimeter
 	return savePlot(p, dir, s.File)
 }

@@ -1,8 +1,11 @@
 package experiments
 
 import (
+	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,6 +34,25 @@ func TestSweep(t *testing.T) {
 	_, ok, err = ReadFigure(dir, "empty")
 	require.NoError(t, err)
 	require.False(t, ok, "nothing is drawn of nothing")
+}
+
+// Values that are not listed in their order are drawn in it, and all of them.
+func TestSweepOfUnorderedValues(t *testing.T) {
+	dir := t.TempDir()
+	drawn := func(values []float64, at [][]float64) string {
+		s := Sweep{File: "sweep", Values: values, Lines: []SweepLine{{"one", at}}}
+		for _, v := range values {
+			s.Labels = append(s.Labels, fmt.Sprint(v))
+		}
+		require.NoError(t, s.Save(dir))
+		f, _, err := ReadFigure(dir, "sweep")
+		require.NoError(t, err)
+		lines := strings.Split(string(f.SVG), "\n")
+		slices.Sort(lines) // labels and grid come in the order of the list
+		return strings.Join(lines, "\n")
+	}
+	require.Equal(t, drawn([]float64{0.01, 0.1, 0.3, 1}, [][]float64{{3}, {1}, {4}, {2}}),
+		drawn([]float64{0.1, 1, 0.01, 0.3}, [][]float64{{1}, {2}, {3}, {4}}))
 }
 
 // A number far below the others is a failure where higher is better: it does not stretch the axis, which says so. Where
