@@ -67,6 +67,9 @@ const caseAxis = "case"
 
 // Expand makes the table of a recipe, row by row, and in each row seed by seed.
 func Expand(r *Recipe, applications []Application) (*Table, error) {
+	if err := r.check(); err != nil { // it was right when it was read, and may have been given other values since
+		return nil, err
+	}
 	t := &Table{Recipe: r}
 	prints := map[*data.Dataset]string{}
 	seen := map[string]int{}

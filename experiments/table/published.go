@@ -65,8 +65,9 @@ func (r *Recipe) readPublished(v any) error {
 	})
 }
 
-// check refuses figures of methods that the recipe does not have, and what is no figure.
-func (p *Published) check(methods []string) error {
+// check refuses figures of methods that the recipe does not have, what is no figure, and figures by values of which
+// nobody can tell whose they are.
+func (p *Published) check(methods []string, axes []Axis) error {
 	if p == nil {
 		return nil
 	}
@@ -79,6 +80,8 @@ func (p *Published) check(methods []string) error {
 			each, ok := values[measure].(byValue)
 			if !ok {
 				each = byValue{"": values[measure]}
+			} else if _, err := each.axis(axes); err != nil {
+				return experiments.Usagef("published: %s of %s is %v", measure, method, err)
 			}
 			for _, at := range slices.Sorted(maps.Keys(each)) {
 				v := each[at]
@@ -90,6 +93,49 @@ func (p *Published) check(methods []string) error {
 		}
 	}
 	return nil
+}
+
+// axis is the one that figures by value follow: it has all of their values, and no other axis has.
+func (each byValue) axis(axes []Axis) (int, error) {
+	values := slices.Sorted(maps.Keys(each))
+	var names []string
+	var found []int
+	for i, a := range axes {
+		has := func(value string) bool {
+			return slices.ContainsFunc(a.Values, func(v any) bool { return textOf(v) == value })
+		}
+		if names = append(names, a.Name); !slices.ContainsFunc(values, func(v string) bool { return !has(v) }) {
+			found = append(found, i)
+		}
+	}
+	if len(found) != 1 {
+		return 0, fmt.Errorf("given for the values %v: wants values that one of the axes %v has and no other, and %d "+
+			"have all of these", values, names, len(found))
+	}
+	return found[0], nil
+}
+
+// set leaves of the figures by the values of an axis those of one value, which is the only one that it keeps.
+func (p *Published) set(axes []Axis, axis int, value any) {
+	if p == nil {
+		return
+	}
+	for _, values := range p.Values {
+		for measure, v := range values {
+			each, by := v.(byValue)
+			if !by {
+				continue
+			}
+			if at, err := each.axis(axes); err != nil || at != axis {
+				continue
+			}
+			if figure, ok := each[textOf(value)]; ok {
+				values[measure] = figure
+			} else {
+				delete(values, measure)
+			}
+		}
+	}
 }
 
 func figureOf(v any) (Number, bool) {
@@ -129,12 +175,8 @@ func (r *Result) besides() {
 		for k, m := range r.Measures {
 			value, ok := p.Values[row.Method][m.Scalar]
 			if each, by := value.(byValue); by {
-				ok = false
-				for _, at := range row.Varied {
-					if v, there := each[at]; there {
-						value, ok = v, true
-					}
-				}
+				axis, _ := each.axis(r.Table.Recipe.Vary) // Expand has seen that there is one
+				value, ok = each[row.Varied[axis]]
 			}
 			if !ok {
 				continue

@@ -1,6 +1,7 @@
 package table
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -55,4 +56,46 @@ func TestPublished(t *testing.T) {
 		_, err := Parse([]byte(small + bad))
 		require.ErrorContains(t, err, "loss of one is a: wants a number", "the first of three")
 	}
+}
+
+// Figures by value are those of the one axis that has all of their values, also where another one has some of them, or
+// where only one value is left. What two axes have, or none, is refused.
+func TestPublishedByValueOfOneAxis(t *testing.T) {
+	text := strings.NewReplacer("  noise: [0, 0.5]", "  size: [0.5, 2]\n  noise: [0, 0.5]", "{size: 1}", "{kind: y}",
+		"{size: 2, kind: x}", "{kind: x}").Replace(small) + published
+	figures := func(r *Recipe) (list []string) {
+		table, err := Expand(r, newInvented().application(someRows(1)))
+		require.NoError(t, err)
+		for _, f := range Summarize(table, nil).Published {
+			if f.Method == "one" {
+				list = append(list, fmt.Sprint(f.Varied, f.Published))
+			}
+		}
+		return list
+	}
+	require.Equal(t, []string{"[0.5 0] 7", "[0.5 0.5] 8.5", "[2 0] 7", "[2 0.5] 8.5"}, figures(parse(t, text)))
+
+	for value, want := range map[any][]string{0.5: {"[0.5 0.5] 8.5", "[2 0.5] 8.5"}, uint64(4): nil} {
+		r := parse(t, text)
+		r.Set("noise", value)
+		require.Equal(t, want, figures(r))
+		written, err := r.YAML()
+		require.NoError(t, err)
+		require.Equal(t, want, figures(parse(t, string(written))), "a folder's recipe is one to run")
+	}
+	for change, want := range map[string]string{
+		"size: [0.5, 2]>size: [0.5, 0]": "loss of one is given for the values [0 0.5]: wants values that one of the " +
+			"axes [size noise] has and no other, and 2 have all of these",
+		"0.5: 8.5>0.6: 8.5": "loss of one is given for the values [0 0.6]: wants values that one of the axes " +
+			"[size noise] has and no other, and 0 have all of these",
+	} {
+		from, to, _ := strings.Cut(change, ">")
+		require.Contains(t, text, from)
+		_, err := Parse([]byte(strings.Replace(text, from, to, 1)))
+		require.ErrorContains(t, err, want)
+	}
+	r := parse(t, strings.Replace(text, "0: 7, 0.5", "0", 1))
+	r.Set("size", uint64(0))
+	_, err := Expand(r, newInvented().application(someRows(1)))
+	require.ErrorContains(t, err, "2 have all of these", "a recipe that was changed is looked at again")
 }

@@ -127,7 +127,7 @@ func (r *Recipe) check() error {
 			return experiments.Usagef("compare: %s with itself", pair[0])
 		}
 	}
-	if err := errors.Join(r.checkTuning(methods), r.Published.check(methods)); err != nil {
+	if err := errors.Join(r.checkTuning(methods), r.Published.check(methods, r.Vary)); err != nil {
 		return err
 	}
 	var varied []string
@@ -182,6 +182,7 @@ func (r *Recipe) Set(name string, value any) {
 	}
 	for i := range r.Vary {
 		if r.Vary[i].Name == name {
+			r.Published.set(r.Vary, i, value)
 			r.Vary[i].Values = []any{value}
 		}
 	}
