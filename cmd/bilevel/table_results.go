@@ -80,7 +80,7 @@ func (a *app) mergeTables() *cobra.Command {
 			if f.out == "" {
 				f.out = dirs[0]
 			}
-			r, err := table.ReadRecipe(dirs[0])
+			r, err := table.MergedRecipe(dirs, f.out)
 			if err != nil {
 				return err
 			}

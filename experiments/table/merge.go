@@ -7,18 +7,35 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	"bilevel/experiments"
 	"bilevel/internal/atomicfile"
 )
 
-// ReadRecipe is the recipe of a folder that holds a table.
-func ReadRecipe(dir string) (*Recipe, error) {
-	r, err := readRecipe(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s holds no table: it has no %s", dir, RecipeFile)
+// MergedRecipe is the recipe of the folders of one table, with the seeds of all of them and of the folder that they are
+// merged into, which may be new. In all else it is that of the first folder, from which Merge lets none differ.
+func MergedRecipe(dirs []string, into string) (*Recipe, error) {
+	var merged *Recipe
+	for i, dir := range append(slices.Clone(dirs), into) {
+		r, err := readRecipe(dir)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && i == len(dirs):
+			return merged, nil
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, fmt.Errorf("%s holds no table: it has no %s", dir, RecipeFile)
+		case err != nil:
+			return nil, err
+		case merged == nil:
+			merged = r
+		}
+		for _, seed := range r.Seeds {
+			if !slices.Contains(merged.Seeds, seed) {
+				merged.Seeds = append(merged.Seeds, seed)
+			}
+		}
 	}
-	return r, err
+	return merged, nil
 }
 
 // Merge copies what other folders of the same table have finished, or failed at, into the folder. Where two have the

@@ -363,7 +363,7 @@ func TestFoldersRefused(t *testing.T) {
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, RecipeFile), []byte("mehtods: {}"), 0o600))
 	refused(table, "v1", `unknown key "mehtods"`)
-	_, err = ReadRecipe(t.TempDir())
+	_, err = MergedRecipe([]string{t.TempDir()}, t.TempDir())
 	require.ErrorContains(t, err, "holds no table")
 }
 
