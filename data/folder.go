@@ -42,8 +42,7 @@ func (o Options) deliver(d *Dataset, err error) (*Dataset, error) {
 	if o.Bytes && !slices.ContainsFunc(sets, func(s *Set) bool { return s != nil && s.Bytes == nil }) {
 		return d, nil
 	}
-	d.Widen()
-	return d, nil
+	return d.Widened(), nil
 }
 
 // layout is a way in which a data set may lie in a folder.

@@ -202,7 +202,7 @@ func TestPrepareChannels(t *testing.T) {
 	require.InDeltaSlice(t, []float64{math.Sqrt(5), math.Sqrt(50)}, d.Scaler.Deviation, 1e-15)
 	require.Nil(t, d.Train.Features)
 	require.Len(t, d.Train.Bytes, 8)
-	set.Widen()
+	set = set.Widened()
 	same, err := Prepare(set, Preparation{Train: 2, Val: 1, NoOnes: true, Channels: 2}, 1)
 	require.NoError(t, err)
 	require.Equal(t, d.Scaler, same.Scaler)

@@ -45,18 +45,22 @@ func (d *Dataset) ClassName(y int32) string {
 	return strconv.Itoa(int(y))
 }
 
-// Widen makes numbers of bytes in all parts, for models and methods that need them.
-func (d *Dataset) Widen() {
-	for _, s := range []*Set{d.Train, d.Val, d.Test} {
-		if s == nil || s.Bytes == nil {
+// Widened returns the set with numbers in place of bytes in all parts, for models and methods that need them. The set
+// itself stays as it is, for others may have use for its bytes.
+func (d *Dataset) Widened() *Dataset {
+	wide := *d
+	for _, part := range []**Set{&wide.Train, &wide.Val, &wide.Test} {
+		if *part == nil || (*part).Bytes == nil {
 			continue
 		}
-		s.Features = make([]float32, len(s.Bytes))
-		for i, b := range s.Bytes {
+		s := **part
+		s.Features, s.Bytes = make([]float32, len(s.Bytes)), nil
+		for i, b := range (*part).Bytes {
 			s.Features[i] = float32(b)
 		}
-		s.Bytes = nil
+		*part = &s
 	}
+	return &wide
 }
 
 // Renumbered tells whether a class is called otherwise than by its number.

@@ -52,3 +52,15 @@ func TestCheck(t *testing.T) {
 		require.ErrorContains(t, s.Check(2), c.want)
 	}
 }
+
+// Numbers take the place of bytes in a copy, whose other parts and the set itself stay as they are.
+func TestWidened(t *testing.T) {
+	set := &Dataset{Name: "x", Train: &Set{Bytes: []byte{1, 255}, Labels: []int32{0, 1}, Dim: 1},
+		Test: &Set{Features: []float32{0.5}, Labels: []int32{0}, Dim: 1}}
+	wide := set.Widened()
+	require.Equal(t, &Set{Features: []float32{1, 255}, Labels: []int32{0, 1}, Dim: 1}, wide.Train)
+	require.Nil(t, wide.Val)
+	require.Same(t, set.Test, wide.Test)
+	require.Equal(t, "x", wide.Name)
+	require.Equal(t, &Set{Bytes: []byte{1, 255}, Labels: []int32{0, 1}, Dim: 1}, set.Train)
+}

@@ -46,6 +46,15 @@ func TestAudit(t *testing.T) {
 	require.Contains(t, shown.stdout, string(page), "the cells were there")
 }
 
+// A plan of two parts on the same images knows the cells of the second after the trials of the first, which take
+// numbers in place of the images' bytes: their keys are those that processes of their own find.
+func TestAuditPlansOfSeveralParts(t *testing.T) {
+	t.Setenv(asCommand, "1")
+	inNewFolder(t)
+	r := bilevel("audit --quick --dry-run --seeds 1 --part bip --part fast-bat")
+	require.Equal(t, exitOK, r.code, r.stderr)
+}
+
 func TestAuditErrors(t *testing.T) {
 	dir := inNewFolder(t)
 	for line, want := range map[string]string{

@@ -142,7 +142,7 @@ func (a *app) openOrStandIn(f *common) (*data.Dataset, error) {
 			break
 		}
 		if !f.bytes {
-			set.Widen()
+			set = set.Widened()
 		}
 		if !f.quiet {
 			fmt.Fprintf(a.stderr, "bilevel: %s: %s\n", f.data, set.Notes[0])

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"bilevel/data"
+	"bilevel/experiments/train"
 	"bilevel/solvers/problem"
 	"bilevel/solvers/prune"
 	"bilevel/solvers/robust"
@@ -65,7 +66,7 @@ type ball struct {
 func (t *task) ball() (*ball, error) {
 	white := t.White
 	if white == 0 {
-		white = largest(t.env.Data.Train)
+		white = whitePixel(t.env.Data)
 	}
 	if v, ok := notAPixel(t.env.Data.Train, white); ok {
 		return nil, fmt.Errorf("the %s loss: the value %g in the training rows is no pixel from 0 to %g: "+
@@ -97,12 +98,12 @@ func (t *task) ball() (*ball, error) {
 	return b, err
 }
 
-// largest is the largest value of a set: that of a white pixel where none is given, 255 of bytes.
-func largest(s *data.Set) (v float64) {
-	if s.Bytes != nil {
-		return 255
+// whitePixel is the value of a white pixel where none is given: the largest there is, or what bytes have for it.
+func whitePixel(set *data.Dataset) float64 {
+	if set.Train.Bytes != nil {
+		return train.WhitePixel(set)
 	}
-	return float64(slices.Max(s.Features))
+	return float64(slices.Max(set.Train.Features))
 }
 
 // notAPixel finds a value that is not from 0 to white.

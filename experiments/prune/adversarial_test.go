@@ -3,10 +3,12 @@ package prune
 import (
 	"math"
 	"math/rand/v2"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"bilevel/data"
 	"bilevel/device/ref"
 	"bilevel/models"
 	"bilevel/models/params"
@@ -135,4 +137,14 @@ func TestAdversarialLosses(t *testing.T) {
 	c.LowerLoss, c.Eps, c.White = Adversarial, 0.1, 1
 	_, err := run(t, c, set)
 	require.ErrorContains(t, err, "is no pixel from 0 to 1")
+}
+
+// The digits have white pixels of 16, whether they are read as bytes or as numbers.
+func TestWhitePixel(t *testing.T) {
+	for _, bytes := range []bool{false, true} {
+		set, err := data.OpenWith("digits", os.Getenv, data.Options{Bytes: bytes})
+		require.NoError(t, err)
+		require.Equal(t, bytes, set.Train.Bytes != nil)
+		require.Equal(t, 16.0, whitePixel(set))
+	}
 }

@@ -47,8 +47,7 @@ func written(t *testing.T, r *experiments.Record) (dir string) {
 // logits are the outputs of a network of a file on the test rows, in float64.
 func logits(t *testing.T, path string) []float64 {
 	t.Helper()
-	set := flagSet()
-	set.Widen()
+	set := flagSet().Widened()
 	n, err := train.ReadNetwork(path, train.Reading{Inputs: train.InputsOf(set), Classes: 3, White: 255})
 	require.NoError(t, err)
 	dev := ref.New()

@@ -182,7 +182,7 @@ func (t *task) split(set *data.Dataset) error {
 	if t.Augment == train.CropFlip {
 		return experiments.Usagef("augment %s: the model %s is not for images", t.Augment, t.Model)
 	}
-	set.Widen()
+	set = set.Widened()
 	if t.scaler == nil {
 		t.scaler = wholeScaler(set.Train)
 	}

@@ -47,8 +47,7 @@ func TestNetworkOfImages(t *testing.T) {
 	short.Epochs = 1
 	fast := onFlags(t, Train{}, short, flagSet(), cpudevice.New(1))
 	require.Equal(t, fast.Models, onFlags(t, Train{}, short, flagSet(), cpudevice.New(3)).Models, "three threads")
-	numbers := flagSet()
-	numbers.Widen()
+	numbers := flagSet().Widened()
 	require.Equal(t, fast.Models, onFlags(t, Train{}, short, numbers, cpudevice.New(1)).Models, "numbers")
 	slow := onFlags(t, Train{}, short, flagSet(), ref.New())
 	require.InEpsilon(t, slow.Scalars["loss"], fast.Scalars["loss"], 1e-3)

@@ -48,7 +48,7 @@ func Prepare(set *data.Dataset, model, augment string, p data.Preparation, seed 
 		p.Channels = r.Image.Channels
 		r.Crops = augment == CropFlip || augment == "" && r.Image.Channels > 1
 	} else {
-		set.Widen()
+		set = set.Widened()
 	}
 	if augment == CropFlip && !r.Crops {
 		return r, experiments.Usagef("augment %s: the model %s is not for images", augment, model)
