@@ -10,6 +10,11 @@ type Preparation struct {
 	Train, Val int     // rows of the training part; where the set brings validation rows of its own, all of those
 	Corrupt    float64 // each training label is redrawn from all classes with this probability
 	NoOnes     bool    // leaves out the column of ones, for models with biases of their own
+	// InOrder takes the first rows for training, the next for validation, and the last for the test, in place of rows
+	// that are drawn at random.
+	InOrder bool
+	// Scale, where it is not nil, gives the scaling of all parts by the training rows, in place of Standardize.
+	Scale func(train *Set) (*Scaler, error)
 	// White, where it is not 0, says that features are pixels from 0 to White: they are divided by it and not
 	// standardized, so that all are in [0, 1].
 	White float64
@@ -61,9 +66,25 @@ func (p Preparation) Check(set *Dataset) error {
 	return nil
 }
 
-// Prepare splits a set at random, corrupts the training labels and standardizes all parts, divides them by White, or
-// leaves them as they are and measures their Channels. A set without test rows of its own gives those that are left
-// over. The source stays as it is; the result depends on the seed alone.
+// parts are the rows, of n, that parts of these sizes take.
+func (p Preparation) parts(n int, seed uint64, sizes []int) (parts [][]int32, err error) {
+	if !p.InOrder {
+		return Split(n, seed, sizes...)
+	}
+	row := int32(0)
+	for _, k := range sizes {
+		part := make([]int32, k)
+		for i := range part {
+			part[i], row = row, row+1
+		}
+		parts = append(parts, part)
+	}
+	return parts, nil
+}
+
+// Prepare splits a set at random or in order, corrupts the training labels and standardizes all parts, scales them in
+// another way that p asks for, or leaves them as they are and measures their Channels. A set without test rows of its
+// own gives those that are left over. The source stays as it is; the result depends on the seed alone.
 func Prepare(set *Dataset, p Preparation, seed uint64) (*Prepared, error) {
 	if err := p.Check(set); err != nil {
 		return nil, err
@@ -75,7 +96,7 @@ func Prepare(set *Dataset, p Preparation, seed uint64) (*Prepared, error) {
 	if set.Test == nil {
 		sizes = append(sizes, p.leftOver(set))
 	}
-	parts, err := Split(set.Train.N(), seed, sizes...)
+	parts, err := p.parts(set.Train.N(), seed, sizes)
 	if err != nil {
 		return nil, err
 	}
@@ -106,10 +127,14 @@ func Prepare(set *Dataset, p Preparation, seed uint64) (*Prepared, error) {
 		d.Scaler, err = d.Train.channels(p.Channels)
 		return d, err
 	}
+	scale := Standardize
+	if p.Scale != nil {
+		scale = p.Scale
+	}
 	if p.White != 0 {
 		d.Scaler = &Scaler{Mean: make([]float64, d.Train.Dim),
 			Deviation: slices.Repeat([]float64{p.White}, d.Train.Dim), Origin: d.Train.Origin}
-	} else if d.Scaler, err = Standardize(d.Train); err != nil {
+	} else if d.Scaler, err = scale(d.Train); err != nil {
 		return nil, err
 	}
 	return d, d.scale(!p.NoOnes)

@@ -3,6 +3,7 @@ package data_test
 import (
 	"errors"
 	"math"
+	"slices"
 	"testing"
 
 	"bilevel/data"
@@ -15,6 +16,24 @@ func digits(t *testing.T) *data.Dataset {
 	set, err := data.Digits()
 	require.NoError(t, err)
 	return set
+}
+
+// Parts may be taken in the order of the rows, and scaled in a way of the caller's own.
+func TestPrepareInOrder(t *testing.T) {
+	set := digits(t)
+	var measured *data.Set
+	d, err := data.Prepare(set, data.Preparation{Train: 600, Val: 200, NoOnes: true, InOrder: true,
+		Scale: func(train *data.Set) (*data.Scaler, error) {
+			measured = train
+			return &data.Scaler{Mean: make([]float64, 64), Deviation: slices.Repeat([]float64{2}, 64)}, nil
+		}}, 4)
+	require.NoError(t, err)
+	require.Equal(t, set.Train.Features[:600*64], measured.Features)
+	for from, part := range map[int]*data.Set{0: d.Train, 600: d.Val, 800: d.Test} {
+		require.Equal(t, set.Train.Labels[from:from+part.N()], part.Labels)
+		require.Equal(t, set.Train.Row(from)[10]/2, part.Row(0)[10])
+	}
+	require.Equal(t, 1797-800, d.Test.N())
 }
 
 func TestPrepareDoesWhatItSays(t *testing.T) {

@@ -67,7 +67,10 @@ Steps and epochs that are not given are the method's own.`,
 	fs.StringVar(&c.Augment, "augment", "", augmentUsage)
 	fs.BoolVar(&c.BatchNorm, "batch-norm", false, "normalize the input of each activation over the batch")
 	fs.StringVar((*string)(&c.Start), "start", "", "distribution of start values: he | glorot | pytorch (default he)")
-	fs.IntVar(&c.Val, "val", 0, "validation rows, the last ones of the training part")
+	fs.IntVar(&c.Val, "val", 0, "validation rows")
+	fs.StringVar(&c.Split, "split", prune.Drawn, "drawn | last: rows for validation, and for the test of a set "+
+		"without a part for it, are drawn at random as by bilevel train, or are the last ones, with the inputs of "+
+		"perceptrons scaled all alike by the whole training file, as some published figures were measured")
 	fs.IntVar(&c.Batch, "batch", 0, "rows of a minibatch")
 	fs.Float64Var(&c.Momentum, "momentum", 0.9, "momentum of all steps, those on scores among them")
 	fs.Float64Var(&c.WeightDecay, "weight-decay", 1e-4, "weight of the parameters in the gradient")
@@ -106,6 +109,7 @@ Steps and epochs that are not given are the method's own.`,
 	completes(cmd, "upper-loss", prune.Clean, prune.Adversarial)
 	completes(cmd, "method", prune.Methods()...)
 	completes(cmd, "scope", "global", "layer")
+	completes(cmd, "split", prune.Drawn, prune.Last)
 	completes(cmd, "model", append([]string{"mlp:300-100"}, train.Networks()...)...)
 	completes(cmd, "augment", train.CropFlip, train.None)
 	completes(cmd, "schedule", scheduleNames()...)

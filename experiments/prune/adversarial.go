@@ -8,6 +8,7 @@ import (
 
 	"bilevel/data"
 	"bilevel/experiments/train"
+	"bilevel/models"
 	"bilevel/solvers/problem"
 	"bilevel/solvers/prune"
 	"bilevel/solvers/robust"
@@ -75,7 +76,7 @@ func (t *task) ball() (*ball, error) {
 	}
 	var err error
 	put := func(name string, of func(mean, deviation float64) float64) *tensor.Node {
-		if t.rows.Prepared != nil { // whose rows are as they were
+		if models.IsNetwork(t.Model) { // whose rows are as they were
 			return tensor.Const(of(0, 1))
 		}
 		v := t.scope.Variable(name, tensor.Real, t.parts[0].Dim)

@@ -37,7 +37,8 @@ type Config struct {
 	Model     string       `json:"model"`
 	BatchNorm bool         `json:"batch_norm"`
 	Start     models.Start `json:"start"`
-	Val       int          `json:"val"` // the last training rows, for validation
+	Val       int          `json:"val"`   // rows for validation; where the set brings some of its own, all of those
+	Split     string       `json:"split"` // Drawn or Last
 	Batch     int          `json:"batch"`
 
 	Momentum    float64         `json:"momentum"` // of all steps, those on scores among them
@@ -76,7 +77,10 @@ func Defaults(set *data.Dataset) Config {
 	c := Config{
 		Method: prune.RowBiP, Keep: 0.05, Scope: prune.Global, Model: "mlp:300-100", Start: models.He, Batch: 128,
 		Momentum: 0.9, WeightDecay: 1e-4, Schedule: "cosine", PretrainEpochs: 5, PretrainStep: 0.05, PruneEpochs: 5,
-		ScoreSchedule: "step", Val: set.Train.N() / 6,
+		ScoreSchedule: "step", Val: set.Train.N() / 6, Split: Drawn,
+	}
+	if set.Val != nil {
+		c.Val = set.Val.N()
 	}
 	if set.Train.N() < 5000 {
 		c.Batch = 32
@@ -185,6 +189,9 @@ func (c Config) settled() (Config, method, error) {
 	}
 	if c.Scope != prune.Global && c.Scope != prune.Layer {
 		return c, m, fmt.Errorf("scope is %q: wants %s or %s", c.Scope, prune.Global, prune.Layer)
+	}
+	if c.Split != Drawn && c.Split != Last {
+		return c, m, fmt.Errorf("split is %q: wants %s or %s", c.Split, Drawn, Last)
 	}
 	if !(c.Momentum >= 0 && c.Momentum < 1) {
 		return c, m, fmt.Errorf("momentum is %g: wants a number from 0 to below 1", c.Momentum)

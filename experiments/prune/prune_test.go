@@ -133,12 +133,12 @@ func TestRewind(t *testing.T) {
 	losses := map[prune.Rewind]float64{}
 	for _, rewind := range []prune.Rewind{prune.ToStart, prune.ToEpoch, prune.None} {
 		c, set := small(t, "imp")
-		c.Rewind, c.Part = rewind, 0.5
+		c.Rewind, c.Part, c.PretrainEpochs = rewind, 0.5, 3
 		r, err := run(t, c, set)
 		require.NoError(t, err)
 		losses[rewind] = r.Curve.Rows[0][4] // before the last training
-		// Pretraining, a round more, the last training; and the way to the rewinding point.
-		iterations := map[prune.Rewind]int64{prune.ToStart: 3, prune.None: 3, prune.ToEpoch: 4}[rewind]
+		// Three epochs of pretraining, a round more, the last training; and the way to the rewinding point.
+		iterations := map[prune.Rewind]int64{prune.ToStart: 5, prune.None: 5, prune.ToEpoch: 6}[rewind]
 		require.Equal(t, iterations*int64((1797-299-300)/60), r.Counts["iterations"])
 	}
 	require.Greater(t, losses[prune.ToStart], 2.0, "nothing has been learned") // chance is ln 10 = 2.3
@@ -191,6 +191,7 @@ func TestRefusals(t *testing.T) {
 		`unknown method "bop"`: func(c *Config) { c.Method = "bop" },
 		"keep is 0":            func(c *Config) { c.Keep = 0 },
 		"keep is 2":            func(c *Config) { c.Keep = 2 },
+		`split is "first"`:     func(c *Config) { c.Split = "first" },
 		`scope is "all"`:       func(c *Config) { c.Scope = "all" },
 		"prune_epochs is -1":   func(c *Config) { c.PruneEpochs = -1 },
 		"part is 3":            func(c *Config) { c.Part = 3 },

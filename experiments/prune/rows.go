@@ -51,14 +51,6 @@ func (t *task) open(in train.Inputs) error {
 	return nil
 }
 
-// inputs are what the rows are for the model.
-func (t *task) inputs() train.Inputs {
-	if t.rows.Prepared != nil {
-		return t.rows.Inputs
-	}
-	return train.InputsOf(t.env.Data)
-}
-
 // structure asks the model what can be pruned.
 func (t *task) structure() (err error) {
 	s := &t.prune.Structure
@@ -161,73 +153,64 @@ func (t *task) unitsLeft(m models.Shrinkable) (list []params.Units, err error) {
 	return list, nil
 }
 
-// split takes the last rows of the training file for validation, and where the set has no test rows, a sixth after them
-// for the test. Numbers are brought to mean 0 and deviation 1 over the whole training file, all features alike.
-//
-// Networks of images normalize their inputs themselves: their rows stay as they are, and are drawn at random for the
-// parts, as `bilevel train` does.
-func (t *task) split(set *data.Dataset) error {
-	rows, test := set.Train.N(), 0
-	if set.Test == nil {
-		test = rows / 6
-	}
-	ends := []int{rows - test - t.Val, rows - test, rows}
-	if ends[0] < 1 || set.Test == nil && test < 1 {
-		return experiments.Usagef("val is %d of %d training rows, of which %d are for the test: nothing is left to "+
-			"train on", t.Val, rows, test)
-	}
-	if models.IsNetwork(t.Model) {
-		return t.images(set, data.Preparation{Train: ends[0], Val: t.Val, NoOnes: true})
-	}
-	if t.Augment == train.CropFlip {
-		return experiments.Usagef("augment %s: the model %s is not for images", t.Augment, t.Model)
-	}
-	set = set.Widened()
-	if t.scaler == nil {
-		t.scaler = wholeScaler(set.Train)
-	}
-	from := 0
-	for i, end := range ends {
-		part := set.Test
-		if i < 2 || set.Test == nil {
-			var index []int32
-			for ; from < end; from++ {
-				index = append(index, int32(from))
-			}
-			var err error
-			if part, err = set.Train.Rows(index); err != nil {
-				return err
-			}
-		}
-		scaled := &data.Set{Features: make([]float32, len(part.Features)), Labels: part.Labels, Dim: part.Dim}
-		if err := t.scaler.Apply(scaled.Features, part.Features); err != nil {
-			return err
-		}
-		t.parts[i] = scaled
-	}
-	return nil
-}
+// What the setting split may be: which rows are for validation, and for the test where the set has no part for it.
+const (
+	// Drawn are rows drawn at random, the same ones as those that `bilevel train` draws with the same seed and sizes.
+	Drawn = "drawn"
+	// Last are the last rows, for figures that were measured so. The numbers of a perceptron's rows are then scaled all
+	// alike, by the whole training file.
+	Last = "last"
+)
 
-// images splits a set for a network of images. A network from a file that does not say how its images are normalized
-// gets the normalization of the training rows.
-func (t *task) images(set *data.Dataset, p data.Preparation) (err error) {
-	if set.Val != nil {
-		p.Train, p.Val = set.Train.N(), set.Val.N()
-		if set.Test == nil {
-			p.Train -= p.Train / 6
-		}
+// split divides the rows into the parts and scales those of perceptrons. Networks of images normalize their inputs
+// themselves: where the network is from a file that does not say how, by the training rows.
+func (t *task) split(set *data.Dataset) (err error) {
+	isNetwork := models.IsNetwork(t.Model)
+	if !isNetwork {
+		set = set.Widened()
+	}
+	p := data.Preparation{Train: set.Train.N(), Val: t.Val, NoOnes: true, InOrder: t.Split == Last,
+		Scale: t.scaling(set)}
+	test := 0
+	if set.Test == nil {
+		test = p.Train / 6
+	}
+	if p.Train -= test; set.Val == nil {
+		p.Train -= t.Val
+	}
+	if p.Train < 1 {
+		return experiments.Usagef("val is %d of %d training rows, of which %d are for the test: nothing is left to "+
+			"train on", t.Val, set.Train.N(), test)
 	}
 	if t.rows, err = train.Prepare(set, t.Model, t.Augment, p, t.seed); err != nil {
 		return err
 	}
 	t.parts = [3]*data.Set{t.rows.Train, t.rows.Val, t.rows.Test}
-	if t.scaler == nil || len(t.scaler.Mean) == 0 {
-		t.scaler = t.rows.Scaler
-		if t.From != "" {
-			return t.open(t.rows.Inputs)
-		}
+	if isNetwork && t.scaler != nil && len(t.scaler.Mean) > 0 {
+		return nil
+	}
+	t.scaler = t.rows.Scaler
+	if isNetwork && t.From != "" {
+		return t.open(t.rows.Inputs)
 	}
 	return nil
+}
+
+// scaling is how the inputs of perceptrons are scaled: as those of the network from a file were, pixels of images all
+// alike, so that a radius is the same for each of them, and else column by column.
+func (t *task) scaling(set *data.Dataset) func(*data.Set) (*data.Scaler, error) {
+	own := t.scaler
+	switch {
+	case own != nil:
+		return func(rows *data.Set) (*data.Scaler, error) {
+			return &data.Scaler{Mean: own.Mean, Deviation: own.Deviation, Origin: rows.Origin}, nil
+		}
+	case t.Split == Last:
+		return func(*data.Set) (*data.Scaler, error) { return wholeScaler(set.Train), nil }
+	case train.InputsOf(set).NoImage == nil:
+		return func(rows *data.Set) (*data.Scaler, error) { return wholeScaler(rows), nil }
+	}
+	return data.Standardize
 }
 
 // wholeScaler has the mean and the deviation of all numbers of a set for every column.
@@ -245,9 +228,12 @@ func wholeScaler(s *data.Set) *data.Scaler {
 	if deviation == 0 {
 		deviation = 1
 	}
-	c := &data.Scaler{Mean: make([]float64, s.Dim), Deviation: make([]float64, s.Dim)}
+	c := &data.Scaler{Mean: make([]float64, s.Dim), Deviation: make([]float64, s.Dim), Origin: s.Origin}
 	for j := range c.Mean {
 		c.Mean[j], c.Deviation[j] = mean, deviation
+	}
+	for j, o := range s.Origin {
+		c.Mean[j] += o
 	}
 	return c
 }

@@ -68,6 +68,6 @@ func TestCellsShareTheirBeginnings(t *testing.T) {
 func TestCommonSettings(t *testing.T) {
 	c, _ := small(t, "imp")
 	require.Equal(t, Config{
-		Model: "mlp:20-10", Start: c.Start, Val: 300, Batch: 60, Momentum: 0.9, Schedule: "cosine",
+		Model: "mlp:20-10", Start: c.Start, Val: 300, Split: Drawn, Batch: 60, Momentum: 0.9, Schedule: "cosine",
 	}, c.common())
 }

@@ -25,7 +25,7 @@ type task struct {
 	env       *experiments.Env
 	seed      uint64
 	parts     [3]*data.Set // training, validation, test
-	rows      train.Rows   // of a network of images: how it reads the parts
+	rows      train.Rows   // the same, and how the model reads them
 	scaler    *data.Scaler // of a perceptron's inputs, or of the channels that a network of images normalizes
 	model     models.Model
 	prune     prune.Task
@@ -107,7 +107,7 @@ func (t *task) prepare() (err error) {
 		return err
 	}
 	if t.From == "" {
-		t.model, err = train.Architecture(t.Model, t.BatchNorm, t.Start, t.inputs(), set.Classes)
+		t.model, err = train.Architecture(t.Model, t.BatchNorm, t.Start, t.rows.Inputs, set.Classes)
 		if err != nil {
 			return err
 		}
