@@ -164,6 +164,14 @@ func (r *Record) Warn(format string, args ...any) {
 	r.Warnings = append(r.Warnings, fmt.Sprintf(format, args...))
 }
 
+// WarnOfSeenRows warns of the scores of a network that was trained before, where the set has no test part of its own:
+// its training may have had any of the rows.
+func (r *Record) WarnOfSeenRows(set *data.Dataset) {
+	if set.Test == nil {
+		r.Warn("%s has no test part: the network may have been trained on the rows that it is evaluated on", set.Name)
+	}
+}
+
 // NameClasses keeps what the data call their classes, in the order of their numbers.
 func (r *Record) NameClasses(set *data.Dataset) {
 	names := make([]string, set.Classes)

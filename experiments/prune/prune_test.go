@@ -117,6 +117,8 @@ func TestFrom(t *testing.T) {
 	require.Equal(t, dense.Scalars["val_accuracy"], r.Scalars["dense_val_accuracy"])
 	require.EqualValues(t, (1797-299-300)/60, r.Counts["iterations"], "no pretraining")
 	require.Equal(t, "mlp:20-10", r.Models[0].Metadata["model"])
+	require.Contains(t, strings.Join(r.Warnings, "\n"), "digits has no test part")
+	require.NotContains(t, strings.Join(dense.Warnings, "\n"), "no test part", "it is of these rows alone")
 	for _, method := range []string{"snip", "imp"} {
 		c.Method = method
 		_, err = Experiment{}.Cells(c, []uint64{1})

@@ -20,6 +20,9 @@ import (
 func (t *task) report(ctx context.Context) error {
 	r := t.record
 	r.Curve = t.log.Curve()
+	if t.From != "" {
+		r.WarnOfSeenRows(t.env.Data)
+	}
 	if err := t.look(); err != nil {
 		return err
 	}

@@ -35,17 +35,17 @@ type EvalConfig struct {
 
 // EvalDefaults gives the settings for a set.
 func EvalDefaults(set *data.Dataset) EvalConfig {
-	rows, _ := evaluated(set)
+	rows := evaluated(set)
 	return EvalConfig{Norm: adversary.Linf, Eps: []string{"0.1"}, Attack: []string{"pgd-50-10", "autoattack"},
 		Examples: min(1000, rows.N()), White: train.WhitePixel(set)}
 }
 
 // evaluated are the rows that an evaluation takes: the test part where there is one.
-func evaluated(set *data.Dataset) (rows *data.Set, isTest bool) {
+func evaluated(set *data.Dataset) *data.Set {
 	if set.Test != nil {
-		return set.Test, true
+		return set.Test
 	}
-	return set.Train, false
+	return set.Train
 }
 
 // Eval is the experiment: clean accuracy, and what attacks leave of it at several radii.
@@ -194,10 +194,7 @@ func (Eval) Run(ctx context.Context, env *experiments.Env, cell experiments.Cell
 		r.Warn("%s has no normalization of its inputs (mu and sigma, or mean and std): the network was given pixels "+
 			"in [0, 1]", c.Model)
 	}
-	if _, isTest := evaluated(env.Data); !isTest {
-		r.Warn("%s has no test part: the network may have been trained on the rows that it is evaluated on",
-			env.Data.Name)
-	}
+	r.WarnOfSeenRows(env.Data)
 	return r, nil
 }
 
@@ -215,7 +212,7 @@ func on(t train.Network, sc *tensor.Scope) (m adversary.Model, err error) {
 
 // samples are the first rows as pixels in [0, 1], and the shape of one.
 func (c EvalConfig) samples(set *data.Dataset) (s adversary.Samples, shape []int, err error) {
-	rows, _ := evaluated(set)
+	rows := evaluated(set)
 	if c.Examples > rows.N() {
 		return s, nil, experiments.Usagef("n_examples is %d, and there are %d rows", c.Examples, rows.N())
 	}

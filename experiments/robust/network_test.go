@@ -3,6 +3,7 @@ package robust
 import (
 	"context"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,6 +71,11 @@ func TestNetworkOfImages(t *testing.T) {
 	last := one.Curve.Rows[len(one.Curve.Rows)-1]
 	at := len(columns) - 2 // validation accuracy
 	require.Equal(t, last[at], again.Curve.Rows[0][at], "where the other ended")
+	require.NotContains(t, strings.Join(again.Warnings, "\n"), "no test part")
+	alone := flagSet()
+	alone.Test, c.Train = nil, 90
+	again = onFlags(t, Train{}, c, alone, cpudevice.New(1))
+	require.Contains(t, strings.Join(again.Warnings, "\n"), "has no test part")
 }
 
 // Replays of a minibatch go on with a perturbation of its images, which must be the same ones.

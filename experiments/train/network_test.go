@@ -113,6 +113,10 @@ func TestNetworkFile(t *testing.T) {
 	c.From, c.Epochs, c.Step = path, 1, 1e-12
 	again := trainOn(t, flagSet(), c, cpudevice.New(1))
 	require.InEpsilon(t, r.Curve.Rows[len(r.Curve.Rows)-1][5], again.Curve.Rows[0][5], 1e-6, "where the other ended")
+	require.Empty(t, again.Warnings)
+	alone := flagSet()
+	alone.Test, c.Train = nil, 160
+	require.Contains(t, trainOn(t, alone, c, cpudevice.New(1)).Warnings[0], "has no test part")
 
 	for want, size := range map[string]string{
 		"are no height, width and channels":         "[6,7]",

@@ -279,6 +279,9 @@ func (t *task) run(ctx context.Context, env *experiments.Env) (*experiments.Reco
 		return nil, err
 	}
 	r, err := t.report(ctx, out, log)
+	if err == nil && t.From != "" {
+		r.WarnOfSeenRows(env.Data)
+	}
 	if err == nil && env.Data.Renumbered() {
 		r.NameClasses(env.Data)
 	}
