@@ -20,10 +20,10 @@ import (
 // this run of the test draws: x where the objectives of the extreme targets are equal, and the weights for which the
 // slope Σ α_i (2x - t_i) vanishes there, on those two alone.
 //
-// The targets are bounded, so that the steps suit every draw. In units of time of 1/γ = 1/δ iterations, and once α has
-// no other weights, x is away from the optimum by a u with u” + 2u' + ½ d² u = 0 for the distance d of the extreme
-// targets, which is at most 4.3. Behind x, y lags by 5/(β a) iterations, at most four of them for β = 1.25 and
-// curvatures a from 1 on: 0.08 units, which take ½ d² 0.08 = 0.74 from the damping of 2. Were the targets drawn without
+// The targets are bounded, so that the steps suit every draw. In units of time t of 1/γ = 1/δ iterations, and once α
+// has no other weights, x is away from the optimum by a u with d²u/dt² + 2 du/dt + ½ D² u = 0 for the distance D of the
+// extreme targets, which is at most 4.3. Behind x, y lags by 5/(β a) iterations, at most four of them for β = 1.25 and
+// curvatures a from 1 on: 0.08 units, which take ½ D² 0.08 = 0.74 from the damping of 2. Were the targets drawn without
 // a bound, some would take all of it, and x would circle around the optimum for ever.
 func TestMORBiTOnBlocks(t *testing.T) {
 	drawn := rand.Uint64() >> 1
