@@ -9,7 +9,8 @@ import "bilevel/internal/expr"
 // direction holds there may be infinite or NaN, and 0·∞ is NaN. From there on the direction is marked as selected, and
 // further factors leave its zeros alone (graph_guarded.go). So log(relu(x)) has derivative 0 where relu is constant:
 // in reverse mode relu drops the infinite 1/0 that log hands it, and in forward mode log keeps the 0 that relu hands
-// it.
+// it. NaN lies on no piece: every comparison with it is false, so that relu, max, min and clamp have derivative 0
+// there. Their value, which is NaN, is what tells of it.
 type chain = func(n, g *Node) *Node
 
 // fnRules has one row per elementwise function, one entry per argument. The piecewise rules of the project live here.
