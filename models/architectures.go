@@ -105,6 +105,9 @@ func (m ResNet) Network() (n Network, err error) {
 	case m.NoFinalNorm && !m.PreActivation:
 		return n, errors.New(m.Name + ": only a network with pre-activation has a normalization behind its last block")
 	}
+	if err := checkBlocks(m.Name, m.Blocks...); err != nil {
+		return n, err
+	}
 	for i, width := range m.Widths[1:] {
 		if more := width - m.Widths[i]; m.Shortcut == ShortcutA && (more < 0 || more%2 != 0) {
 			return n, fmt.Errorf("%s: layer shortcut: option A leads from %d to %d channels: wants an even number "+
@@ -131,6 +134,22 @@ func (m ResNet) Network() (n Network, err error) {
 	}
 	layers = append(layers, mean{}, linear{"linear", m.Classes})
 	return network(m.Name, m.Image, m.Classes, m.Normalize, m.Start, layers...)
+}
+
+// mostBlocks are the most blocks of a residual network: some more than the 600 of ResNet-1202, the deepest published
+// one of this kind. Names of networks come in files of models, which somebody else may have written.
+const mostBlocks = 1000
+
+// checkBlocks refuses stages that have more blocks together.
+func checkBlocks(name string, blocks ...int) error {
+	left := mostBlocks
+	for _, b := range blocks {
+		if b > left {
+			return fmt.Errorf("%s: it has more than %d blocks, which is the most", name, mostBlocks)
+		}
+		left -= b
+	}
+	return nil
 }
 
 // conv3 is a convolution of 3×3 without bias that keeps the size of maps but for its stride.
@@ -187,6 +206,10 @@ func (m WideResNet) Network() (n Network, err error) {
 	if m.Depth < 10 || (m.Depth-4)%6 != 0 || m.Widen < 1 {
 		return n, errors.New(name + ": wants a depth of 6 n + 4, such as 28, and a widening factor of at least 1")
 	}
+	each := (m.Depth - 4) / 6 // blocks of a stage
+	if err := checkBlocks(name, each, each, each); err != nil {
+		return n, err
+	}
 	base := m.Base
 	if base == nil {
 		base = []int{16, 16, 32, 64}
@@ -198,7 +221,7 @@ func (m WideResNet) Network() (n Network, err error) {
 	in := base[0]
 	for i, base := range base[1:] {
 		width := base * m.Widen
-		for j := range (m.Depth - 4) / 6 {
+		for j := range each {
 			stride := 1
 			if i > 0 && j == 0 {
 				stride = 2

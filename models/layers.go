@@ -36,6 +36,13 @@ type plan struct {
 	err           error          // the first layer that cannot be
 }
 
+// add puts an array behind the others. The layouts are the plan's own: they grow in place, where Layout.Append copies,
+// which would make the cost of a deep network grow with the square of its depth.
+func add(l *params.Layout, a params.Array) {
+	a.Off = l.Size()
+	*l = append(*l, a)
+}
+
 // fail notes the first error.
 func (p *plan) fail(layer, format string, args ...any) {
 	if p.err == nil {
@@ -85,11 +92,11 @@ func (c conv) plan(p *plan, in Image) Image {
 	each := in.Channels / g
 	w := params.Array{Name: c.name + ".weight", Shape: []int{c.kernel, c.kernel, each, c.outputs},
 		Peer: &params.Peer{Order: []int{3, 2, 0, 1}}}
-	p.params = p.params.Append(w)
+	add(&p.params, w)
 	p.inputs[w.Name] = c.kernel * c.kernel * each
 	size := w.Size()
 	if c.bias {
-		p.params = p.params.With(c.name+".bias", c.outputs)
+		add(&p.params, params.Array{Name: c.name + ".bias", Shape: []int{c.outputs}})
 		size += c.outputs
 	}
 	p.row(c.name, fmt.Sprintf("conv %d×%d", c.kernel, c.kernel), out, size, out.Height*out.Width*w.Size())
@@ -116,8 +123,11 @@ func (c conv) along(p *plan, n int) int {
 type norm struct{ name string }
 
 func (n norm) plan(p *plan, in Image) Image {
-	p.params = p.params.With(n.name+".weight", in.Channels).With(n.name+".bias", in.Channels)
-	p.state = batchNormState(p.state, n.name, in.Channels)
+	add(&p.params, params.Array{Name: n.name + ".weight", Shape: []int{in.Channels}})
+	add(&p.params, params.Array{Name: n.name + ".bias", Shape: []int{in.Channels}})
+	for _, a := range batchNormState(nil, n.name, in.Channels) {
+		add(&p.state, a)
+	}
 	p.row(n.name, "batch norm", in, 2*in.Channels, 0)
 	return in
 }
@@ -164,7 +174,8 @@ func (l linear) plan(p *plan, in Image) Image {
 		w.Peer = &params.Peer{Split: []int{l.outputs, in.Height, in.Width, in.Channels}, Order: []int{0, 3, 1, 2},
 			Shape: w.Shape}
 	}
-	p.params = p.params.Append(w).With(l.name+".bias", l.outputs)
+	add(&p.params, w)
+	add(&p.params, params.Array{Name: l.name + ".bias", Shape: []int{l.outputs}})
 	p.inputs[w.Name] = in.Size()
 	out := Image{1, 1, l.outputs}
 	p.row(l.name, "linear", out, w.Size()+l.outputs, w.Size())

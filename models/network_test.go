@@ -66,6 +66,12 @@ func TestNetworkNames(t *testing.T) {
 		"preactresnet:16-0/2-2":    "wants preactresnet18, or the channels and blocks",
 		"resnest20":                "(there are lenet, resnet, preactresnet, vgg, wideresnet)",
 		"preactresnet18:input,999": `"999" is no setting of it`,
+
+		"resnet20000":                  "resnet20000: it has more than 1000 blocks, which is the most",
+		"resnet9223372036854775802":    "more than 1000 blocks",
+		"wideresnet6004-1":             "wideresnet6004-1: it has more than 1000 blocks",
+		"preactresnet:4-4/500-501":     "more than 1000 blocks",
+		"preactresnet:4-4/65536-65536": "more than 1000 blocks",
 	} {
 		_, err := models.ByName(name, s)
 		require.ErrorContains(t, err, want, name)
