@@ -33,6 +33,14 @@ func TestPredictFarFromZero(t *testing.T) {
 		require.True(t, strings.HasPrefix(all[i+1], fmt.Sprintf("%d,%d,", i, class)), all[i+1])
 	}
 	require.Equal(t, all[:4], readOut(bilevel(predict+"./few.npy")))
+
+	r = bilevel("prune run --data ./mine --from r/model.safetensors --method omp --keep 1 --json --out p")
+	require.Equal(t, exitOK, r.code, r.stderr)
+	require.NotContains(t, r.stderr, "far from 0")
+	require.Equal(t, 1.0, lastLine(t, r)["dense_val_accuracy"], "a pruned network reads the same numbers")
+	for i, line := range readOut(bilevel("predict --model p/model.safetensors --data ./mine"))[1:] {
+		require.True(t, strings.HasPrefix(line, fmt.Sprintf("%d,%d,", i, y[i])), line)
+	}
 }
 
 // LIBSVM's text leaves values of 0 out: rows whose last ones are all 0 are as wide as those of the training.

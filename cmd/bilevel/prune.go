@@ -30,7 +30,7 @@ and writes the networks that are left.`,
 
 func (a *app) pruneRun() *application {
 	f := &experimentFlags{}
-	f.bytes = true
+	f.bytes, f.wide = true, true
 	var c prune.Config
 	cmd := &cobra.Command{
 		Use:   "run",
