@@ -206,9 +206,10 @@ func leftOut(in fs.FS, folder string, taken []labelled) (left []string, err erro
 		known[f.file] = true
 	}
 	err = fs.WalkDir(in, folder, func(file string, entry fs.DirEntry, err error) error {
-		hidden := strings.HasPrefix(entry.Name(), ".") && file != folder
+		below := file != folder
+		hidden := below && strings.HasPrefix(entry.Name(), ".")
 		switch {
-		case err != nil || entry.IsDir() && (hidden || holdsResults(in, file)):
+		case err != nil || below && entry.IsDir() && (hidden || holdsResults(in, file)):
 			return cmp.Or(err, fs.SkipDir)
 		case hidden || entry.IsDir() || known[file]:
 		case isImage(file) || slices.Contains(otherImages, strings.ToLower(path.Ext(file))):
