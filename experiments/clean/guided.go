@@ -55,6 +55,7 @@ type control struct {
 // ending is what the run ends with, and what the ranking is made of.
 type ending struct {
 	method  string
+	form    string // of the weights of the rounds; that of self-training where a control without rounds won
 	net     *net
 	y       []float64
 	judged  *judgement
@@ -200,8 +201,8 @@ func (g *guided) withTrusted(ctx context.Context) error {
 	if err := g.certify(ctx, n, c.form, out, last); err != nil {
 		return err
 	}
-	end := &ending{method: "weights " + c.form, net: n, y: out.y, weights: n.weights(c.form, last, labels, out.x),
-		held: c.run}
+	end := &ending{method: "weights " + c.form, form: c.form, net: n, y: out.y,
+		weights: n.weights(c.form, last, labels, out.x), held: c.run}
 	g.curve(c.run.name, n.iterationsFor(len(g.all)))
 	if end.judged, err = n.look(ctx, out.y, labels); err != nil {
 		return err
@@ -221,9 +222,9 @@ func (g *guided) withTrusted(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	form := g.decide(c.form, end, controls)
+	g.decide(end, controls)
 	if end.right == nil {
-		if end.right, err = g.planted(ctx, c.spec, form); err != nil {
+		if end.right, err = g.planted(ctx, c.spec, end.form); err != nil {
 			return err
 		}
 		end.flipped = g.unseen(end.held)
@@ -286,9 +287,8 @@ func (g *guided) controls(ctx context.Context, c *choice, y0 []float64) (control
 	return controls, nil
 }
 
-// decide hands the ranking to a control that does better on held-out trusted rows, and gives the form of the weights
-// where the end has some.
-func (g *guided) decide(form string, end *ending, controls []*control) string {
+// decide hands the ranking to a control that does better on held-out trusted rows.
+func (g *guided) decide(end *ending, controls []*control) {
 	best := end.held
 	var winner *control
 	for _, c := range controls {
@@ -298,16 +298,15 @@ func (g *guided) decide(form string, end *ending, controls []*control) string {
 	}
 	if winner == nil {
 		g.warnOfEquals(end, controls)
-		return form
+		return
 	}
 	wrong, se := gain(end.held.wrong, winner.held.wrong)
 	loss, lossError := gain(winner.held.loss, end.held.loss)
 	g.r.Texts["headline"] = fmt.Sprintf("%s does better than hyper-cleaning on %d held-out trusted rows (%+.1f ± "+
 		"%.1f points of accuracy, log loss %+.3f ± %.3f): the ranking and the model are its own",
 		winner.title, len(best.rows), 100*wrong, 100*se, loss, lossError)
-	end.method, end.y, end.judged = winner.title, winner.y, winner.judged
+	end.method, end.form, end.y, end.judged = winner.title, formNone, winner.y, winner.judged
 	end.held, end.found, end.right, end.flipped = winner.held, winner.found, winner.right, winner.right
-	return formNone // self-training, where it is none of the others
 }
 
 // warnOfEquals names the controls that may well be better than the run: held-out trusted rows do not exclude that they

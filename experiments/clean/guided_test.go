@@ -438,7 +438,7 @@ func TestControlsThatAreAsGood(t *testing.T) {
 	}{{10, true, "run"}, {30, false, "run"}, {2, false, "other"}} {
 		g := &guided{r: experiments.NewRecord()}
 		end := &ending{method: "run", held: sure("run", 10).held}
-		g.decide(formTable, end, []*control{sure("other", c.wrong)})
+		g.decide(end, []*control{sure("other", c.wrong)})
 		require.Equal(t, c.method, end.method, c.wrong)
 		require.Equal(t, c.warned, len(g.r.Warnings) > 0, c.wrong)
 	}
